@@ -1,0 +1,295 @@
+"""Connections to PostgreSQL: the address in one form, transactions under a total deadline.
+
+Everything works through a transaction-mode pooler: no `options=` in the address, no session `SET`,
+no session locks, no server-side prepared statements. What a transaction needs is `SET LOCAL`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+import psycopg2.extras
+
+from runbook_lib.database.statements import Statement
+from runbook_lib.deadlines import WATCHDOG, Deadline, Guard, shut_descriptor
+from runbook_lib.errors import (
+    ConfigurationError,
+    DatabaseNotMigrated,
+    DatabaseUnreachable,
+    DeadlineExceeded,
+)
+
+if TYPE_CHECKING:
+    import pandas
+    import sqlalchemy
+
+psycopg2.extras.register_uuid()
+
+_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg2")
+
+
+def normalise_url(url: str) -> str:
+    """A database address as libpq takes it: `postgresql://…`, without a driver and without `options`.
+
+    Takes `postgres://`, `postgresql://` and `postgresql+psycopg2://`. Raises `ConfigurationError`
+    that never shows the address, since it holds a password.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            "DATABASE_URL is not an address. Expected postgresql://user:password@host:port/database; "
+            "characters such as / or # in the password must be percent-encoded."
+        ) from None
+    if parts.scheme not in _SCHEMES:
+        shown = parts.scheme if parts.scheme.isalnum() and len(parts.scheme) < 12 else "something else"
+        raise ConfigurationError(
+            f"DATABASE_URL must start with postgresql:// (or postgres://); it starts with {shown!r}."
+        )
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "options"])
+    return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
+
+
+def address_without_secret(url: str) -> str:
+    """Host, port and database of an address, to show to people: `host:port/database`."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+
+
+class Transaction:
+    """Statements inside one open transaction. Rows come as named tuples."""
+
+    def __init__(self, raw: psycopg2.extensions.connection) -> None:
+        self._raw = raw
+
+    def rows(self, statement: Statement | str, **parameters: Any) -> list[Any]:
+        """All rows of a statement, as named tuples; an empty list for a statement without rows."""
+        with self._raw.cursor(cursor_factory=psycopg2.extras.NamedTupleCursor) as cursor:
+            cursor.execute(str(statement), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def row(self, statement: Statement | str, **parameters: Any) -> Any | None:
+        """The first row, or None."""
+        found = self.rows(statement, **parameters)
+        return found[0] if found else None
+
+    def value(self, statement: Statement | str, **parameters: Any) -> Any:
+        """The first column of the first row, or None."""
+        found = self.row(statement, **parameters)
+        return found[0] if found is not None else None
+
+    def run(self, statement: Statement | str, **parameters: Any) -> int:
+        """Executes a statement; returns how many rows it touched."""
+        with self._raw.cursor() as cursor:
+            cursor.execute(str(statement), parameters)
+            return cursor.rowcount
+
+    def run_many(self, statement: Statement | str, rows: Sequence[Sequence[Any]]) -> None:
+        """`INSERT … VALUES %s` for many rows in few round trips."""
+        with self._raw.cursor() as cursor:
+            psycopg2.extras.execute_values(cursor, str(statement), rows, page_size=1000)
+
+    def frame(self, statement: Statement | str, **parameters: Any) -> pandas.DataFrame:
+        """The rows as a DataFrame, with the statement's column names."""
+        import pandas
+
+        with self._raw.cursor() as cursor:
+            cursor.execute(str(statement), parameters)
+            names = [column.name for column in cursor.description or ()]
+            return pandas.DataFrame(cursor.fetchall(), columns=names)
+
+    @property
+    def raw(self) -> psycopg2.extensions.connection:
+        """The psycopg2 connection, for COPY and server-side cursors."""
+        return self._raw
+
+
+class Connection:
+    """One connection; every transaction on it ends within its deadline, whatever the link does."""
+
+    def __init__(self, raw: psycopg2.extensions.connection, schema: str, deadline_seconds: float) -> None:
+        self.raw = raw
+        self._schema = schema
+        self._deadline_seconds = deadline_seconds
+
+    @contextmanager
+    def transaction(
+        self,
+        *,
+        deadline_seconds: float | None = None,
+        lock_timeout_seconds: float | None = None,
+        read_only: bool = False,
+    ) -> Iterator[Transaction]:
+        """One transaction: committed at the end of the block, rolled back on an error.
+
+        `deadline_seconds` bounds the whole block, on the server (`statement_timeout`) and on the
+        link (the socket is shut). `lock_timeout_seconds` must be shorter, so that waiting for a lock
+        can be told from a slow statement. Raises `DeadlineExceeded`, `DatabaseUnreachable`,
+        `DatabaseNotMigrated`; other database errors pass as psycopg2 classes them.
+        """
+        seconds = deadline_seconds or self._deadline_seconds
+        deadline = Deadline.after(seconds)
+        with WATCHDOG.guard(deadline, lambda: shut_descriptor(self.raw.fileno())) as guard:
+            try:
+                with self.raw.cursor() as cursor:
+                    cursor.execute(self._begin(seconds, lock_timeout_seconds, read_only))
+                yield Transaction(self.raw)
+                with self.raw.cursor() as cursor:
+                    cursor.execute("COMMIT")
+            except psycopg2.Error as error:
+                self._roll_back()
+                raise _ours(error, guard, seconds, self._schema) from error
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _begin(self, seconds: float, lock_timeout_seconds: float | None, read_only: bool) -> str:
+        lock_timeout = min(lock_timeout_seconds or seconds * 0.5, seconds * 0.9)
+        return (
+            f"BEGIN{' READ ONLY' if read_only else ''}; "
+            f"SET LOCAL search_path TO {self._schema}, public; "
+            f"SET LOCAL statement_timeout TO {max(1, int(seconds * 1000))}; "
+            f"SET LOCAL lock_timeout TO {max(1, int(lock_timeout * 1000))}; "
+            f"SET LOCAL idle_in_transaction_session_timeout TO {max(1, int(seconds * 1000)) + 1000}"
+        )
+
+    def _roll_back(self) -> None:
+        try:
+            if not self.raw.closed:
+                with self.raw.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
+        except psycopg2.Error:
+            self.close()
+
+    @property
+    def broken(self) -> bool:
+        return bool(self.raw.closed)
+
+    def close(self) -> None:
+        try:
+            self.raw.close()
+        except psycopg2.Error:
+            pass
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Database:
+    """Where the tables are and how to reach them. Opening it connects to nothing yet.
+
+    `hold` is what keeps a shared embedded server up while this object is in use.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str = "public",
+        deadline_seconds: float = 30,
+        application_name: str = "runbook",
+        hold: Any = None,
+    ) -> None:
+        self._url = normalise_url(url)
+        self.schema = schema
+        self.deadline_seconds = deadline_seconds
+        self.application_name = application_name
+        self._hold = hold
+
+    def __repr__(self) -> str:
+        return f"Database({self.address!r}, schema={self.schema!r})"
+
+    @property
+    def url(self) -> str:
+        """The address with its password: never log or print it."""
+        return self._url
+
+    @property
+    def address(self) -> str:
+        """The address without its password."""
+        return address_without_secret(self._url)
+
+    def connect(self, *, connect_timeout_seconds: float = 10) -> Connection:
+        """A new connection. Raises `DatabaseUnreachable` with the server's reason."""
+        try:
+            raw = psycopg2.connect(
+                self._url,
+                application_name=self.application_name,
+                connect_timeout=max(2, int(connect_timeout_seconds)),
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+            )
+        except psycopg2.OperationalError as error:
+            raise DatabaseUnreachable(
+                f"No connection to the database at {self.address}: {_first_line(error)}. "
+                "Run `runbook doctor` to see which step fails."
+            ) from None
+        raw.autocommit = True
+        return Connection(raw, self.schema, self.deadline_seconds)
+
+    @contextmanager
+    def transaction(self, **options: Any) -> Iterator[Transaction]:
+        """One transaction on a connection of its own; options as in `Connection.transaction`."""
+        with self.connect() as connection, connection.transaction(**options) as transaction:
+            yield transaction
+
+    def engine(self) -> sqlalchemy.Engine:
+        """A SQLAlchemy engine without a pool of its own, for pandas, Alembic and ad-hoc questions."""
+        import sqlalchemy
+        import sqlalchemy.pool
+
+        def connect() -> psycopg2.extensions.connection:
+            connection = self.connect()
+            connection.raw.autocommit = False
+            return connection.raw
+
+        engine = sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=connect, poolclass=sqlalchemy.pool.NullPool
+        )
+        sqlalchemy.event.listen(
+            engine,
+            "begin",
+            lambda link: link.exec_driver_sql(f"SET LOCAL search_path TO {self.schema}, public"),
+        )
+        return engine
+
+    def close(self) -> None:
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _ours(error: psycopg2.Error, guard: Guard, seconds: float, schema: str) -> Exception:
+    if guard.expired or isinstance(error, psycopg2.errors.QueryCanceled):
+        return DeadlineExceeded(f"The database did not answer within {seconds:g} s.")
+    if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
+        return DatabaseNotMigrated(
+            f"{_first_line(error)} (schema {schema!r}). Run `runbook db migrate`, or set RUNBOOK_DATABASE_SCHEMA."
+        )
+    if error.pgcode is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return DatabaseUnreachable(f"The connection to the database broke: {_first_line(error)}")
+    if error.pgcode is not None and error.pgcode.startswith(("57P", "08")):
+        return DatabaseUnreachable(f"The database ended the connection: {_first_line(error)}")
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    # Only the first line: PostgreSQL's DETAIL prints whole rows, topics and bodies included.
+    return str(error).strip().split("\n")[0]

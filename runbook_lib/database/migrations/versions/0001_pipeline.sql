@@ -1,0 +1,386 @@
+-- The pipeline's tables. Runs as an ordinary role that may create tables in its schema:
+-- no extension, no superuser, no session state.
+
+-- Identifiers that grow with time: "oldest first" is then the order of the primary key, and new rows
+-- go to the right edge of every index. PostgreSQL 18 has its own function for it (RFC 9562, version 7).
+DO $body$
+BEGIN
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        CREATE FUNCTION time_ordered_uuid() RETURNS uuid
+        LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT uuidv7()';
+    ELSE
+        CREATE FUNCTION time_ordered_uuid() RETURNS uuid
+        LANGUAGE sql VOLATILE PARALLEL SAFE AS $function$
+            SELECT encode(
+                set_bit(set_bit(
+                    overlay(uuid_send(gen_random_uuid())
+                        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+                        FROM 1 FOR 6),
+                    52, 1), 53, 1),
+                'hex')::uuid
+        $function$;
+    END IF;
+END
+$body$;
+
+CREATE TABLE content_jobs (
+    job_id                uuid        NOT NULL DEFAULT time_ordered_uuid(),
+    topic                 text        NOT NULL CHECK (topic ~ '\S'),
+    category              text,
+    keywords              text[]      NOT NULL DEFAULT '{}',
+    audience              text,
+    tone                  text,
+    requested_post_status text        CHECK (requested_post_status IN ('publish', 'draft', 'pending')),
+    status                text        NOT NULL DEFAULT 'pending'
+                                      CHECK (status IN ('pending', 'processing', 'completed', 'error')),
+    stage                 text        NOT NULL DEFAULT 'write' CHECK (stage IN ('write', 'publish')),
+    priority              integer     NOT NULL DEFAULT 100,
+    run_at                timestamptz,
+    attempt               integer     NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    retry_count           integer     NOT NULL DEFAULT 0 CHECK (retry_count >= 0),
+    max_retries           integer     NOT NULL DEFAULT 5 CHECK (max_retries >= 0),
+    lost_count            integer     NOT NULL DEFAULT 0 CHECK (lost_count >= 0),
+    worker                text,
+    lease_until           timestamptz,
+    last_error            text,
+    error_class           text,
+    idempotency_key       text,
+    draft_requested_at    timestamptz,
+    post_id               bigint,
+    post_url              text,
+    post_status           text,
+    source                text,
+    created_by            text        NOT NULL DEFAULT session_user,
+    created_at            timestamptz NOT NULL DEFAULT now(),
+    updated_at            timestamptz NOT NULL DEFAULT now(),
+    started_at            timestamptz,
+    completed_at          timestamptz,
+    PRIMARY KEY (job_id),
+    CONSTRAINT content_jobs_lease CHECK ((status = 'processing') = (lease_until IS NOT NULL AND worker IS NOT NULL)),
+    CONSTRAINT content_jobs_completed CHECK (status <> 'completed' OR completed_at IS NOT NULL)
+) WITH (
+    fillfactor = 80,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.05,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+COMMENT ON TABLE content_jobs IS 'One row a topic. INSERT INTO content_jobs (topic) VALUES (…) makes a complete job.';
+COMMENT ON COLUMN content_jobs.stage IS 'What the next attempt begins with: write (OpenAI), or publish (the article is paid for and stored).';
+COMMENT ON COLUMN content_jobs.run_at IS 'Not before this time; NULL is at once. The sweeper sets it to NULL when the time has come.';
+COMMENT ON COLUMN content_jobs.attempt IS 'Rises with each claim and never falls: the fencing number of every write about this job.';
+COMMENT ON COLUMN content_jobs.retry_count IS 'Failures charged to the job; only these meet max_retries.';
+COMMENT ON COLUMN content_jobs.lost_count IS 'Attempts in a row whose worker vanished; too many of them put the job into quarantine.';
+COMMENT ON COLUMN content_jobs.draft_requested_at IS 'A draft may exist at WordPress since this time, even if post_id is NULL.';
+
+-- Claims read these two and nothing else; deferred jobs stand in an index of their own, so that ten
+-- thousand retries waiting for their time cost a claim nothing.
+CREATE INDEX content_jobs_due ON content_jobs (stage, priority, job_id) WHERE status = 'pending' AND run_at IS NULL;
+CREATE INDEX content_jobs_deferred ON content_jobs (run_at) WHERE status = 'pending' AND run_at IS NOT NULL;
+CREATE INDEX content_jobs_leased ON content_jobs (lease_until) WHERE status = 'processing';
+CREATE INDEX content_jobs_failed ON content_jobs (error_class, updated_at) WHERE status = 'error';
+CREATE UNIQUE INDEX content_jobs_idempotency_key ON content_jobs (idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX content_jobs_created_at ON content_jobs USING brin (created_at) WITH (autosummarize = on);
+
+CREATE FUNCTION refuse_job_transition() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    RAISE EXCEPTION 'job % cannot go from % (attempt %) to % (attempt %)',
+        OLD.job_id, OLD.status, OLD.attempt, NEW.status, NEW.attempt
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'content_jobs_transition',
+              HINT = 'docs/job_states.md draws the transitions that are allowed.';
+END
+$function$;
+
+-- The condition is evaluated without calling the function, so a permitted change pays next to nothing.
+CREATE TRIGGER content_jobs_transition BEFORE UPDATE ON content_jobs FOR EACH ROW
+WHEN (
+    NEW.attempt < OLD.attempt
+    OR (OLD.status <> NEW.status AND NOT (
+        (OLD.status = 'pending' AND NEW.status IN ('processing', 'error'))
+        OR (OLD.status = 'processing' AND NEW.status IN ('completed', 'error', 'pending'))
+        OR (OLD.status = 'error' AND NEW.status = 'pending')
+    ))
+) EXECUTE FUNCTION refuse_job_transition();
+
+-- One row for each ended attempt, in the transaction that ends it. Weekly partitions by the moment it ended.
+CREATE TABLE job_runs (
+    run_id              uuid        NOT NULL DEFAULT time_ordered_uuid(),
+    job_id              uuid        NOT NULL,
+    attempt             integer     NOT NULL,
+    status              text        NOT NULL CHECK (status IN ('completed', 'error', 'lost', 'released')),
+    execution_time      timestamptz NOT NULL DEFAULT now(),
+    started_at          timestamptz,
+    completed_at        timestamptz,
+    worker              text,
+    stage               text,
+    charged             boolean     NOT NULL DEFAULT false,
+    error               text,
+    error_class         text,
+    fingerprint         text,
+    exception_class     text,
+    provider            text,
+    http_status         integer,
+    provider_code       text,
+    sqlstate            text,
+    constraint_name     text,
+    request_id          text,
+    model               text,
+    prompt_tokens       integer,
+    completion_tokens   integer,
+    tokens              integer,
+    cost_usd            numeric(12, 6),
+    write_seconds       double precision,
+    publish_seconds     double precision,
+    category            text,
+    PRIMARY KEY (run_id, execution_time)
+) PARTITION BY RANGE (execution_time);
+
+COMMENT ON TABLE job_runs IS 'History: one row for each ended attempt. Rates leave released out.';
+COMMENT ON COLUMN job_runs.write_seconds IS 'Time spent inside calls to OpenAI during this attempt.';
+COMMENT ON COLUMN job_runs.publish_seconds IS 'Time spent inside calls to WordPress during this attempt.';
+
+CREATE INDEX job_runs_execution_time ON job_runs USING brin (execution_time) WITH (autosummarize = on);
+CREATE INDEX job_runs_job_id ON job_runs (job_id);
+
+-- A row here means that partitions were not made in time: nothing is lost, and it is an alarm.
+CREATE TABLE job_runs_default PARTITION OF job_runs DEFAULT;
+
+-- Makes the weekly partitions (Monday to Monday, UTC) from this week to `weeks_ahead` weeks from now;
+-- rows that had to go to the default partition move where they belong. Runs with the rights of the
+-- schema's owner, so that an ordinary worker role may call it. A new table is attached rather than
+-- created as a partition: that takes no lock that would stop reads and writes.
+CREATE FUNCTION make_job_runs_partitions(weeks_ahead integer DEFAULT 4) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER AS $function$
+DECLARE
+    home    text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE c.oid = 'job_runs'::regclass);
+    week    timestamptz := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+    until   timestamptz := week + make_interval(weeks => least(greatest(weeks_ahead, 0), 520) + 1);
+    title   text;
+    made    integer := 0;
+    strays  timestamptz;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('make_job_runs_partitions'));
+    SELECT date_trunc('week', min(execution_time) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' INTO strays FROM job_runs_default;
+    week := least(week, coalesce(strays, week));
+    WHILE week < until LOOP
+        title := format('job_runs_%s', to_char(week AT TIME ZONE 'UTC', 'IYYY_"w"IW'));
+        IF to_regclass(format('%I.%I', home, title)) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I.%I (LIKE %I.job_runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', home, title, home);
+            EXECUTE format(
+                'WITH moved AS (DELETE FROM %I.job_runs_default WHERE execution_time >= %L AND execution_time < %L RETURNING *) '
+                'INSERT INTO %I.%I SELECT * FROM moved', home, week, week + interval '7 days', home, title);
+            EXECUTE format('ALTER TABLE %I.job_runs ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
+                home, home, title, week, week + interval '7 days');
+            made := made + 1;
+        END IF;
+        week := week + interval '7 days';
+    END LOOP;
+    RETURN made;
+END
+$function$;
+
+-- The paid result, beside the narrow queue row: stored before anything is published.
+CREATE TABLE articles (
+    job_id            uuid        NOT NULL PRIMARY KEY REFERENCES content_jobs ON DELETE CASCADE,
+    attempt           integer     NOT NULL,
+    title             text        NOT NULL,
+    excerpt           text        NOT NULL,
+    body_markdown     text        NOT NULL,
+    tags              text[]      NOT NULL DEFAULT '{}',
+    word_count        integer     NOT NULL,
+    likeness_sketch   bigint[]    NOT NULL DEFAULT '{}',
+    model             text        NOT NULL,
+    finish_reason     text,
+    request_id        text,
+    prompt_tokens     integer,
+    completion_tokens integer,
+    cost_usd          numeric(12, 6),
+    created_at        timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN articles.likeness_sketch IS 'MinHash of the body, to find articles that are too alike without reading them.';
+CREATE INDEX articles_created_at ON articles (created_at);
+
+-- What happened, for `health` to deliver and for people to read.
+CREATE TABLE events (
+    event_id     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    occurred_at  timestamptz NOT NULL DEFAULT now(),
+    kind         text        NOT NULL,
+    level        text        NOT NULL DEFAULT 'info' CHECK (level IN ('info', 'warning', 'critical')),
+    message      text        NOT NULL,
+    worker       text,
+    job_id       uuid,
+    provider     text,
+    details      jsonb       NOT NULL DEFAULT '{}',
+    delivered_at timestamptz
+);
+CREATE INDEX events_occurred_at ON events (occurred_at);
+CREATE INDEX events_undelivered ON events (event_id) WHERE delivered_at IS NULL AND level <> 'info';
+
+CREATE TABLE workers (
+    worker             text        NOT NULL PRIMARY KEY,
+    host               text        NOT NULL,
+    pid                integer     NOT NULL,
+    version            text        NOT NULL,
+    concurrency        integer     NOT NULL,
+    prefetch           integer     NOT NULL,
+    settings_digest    text,
+    started_at         timestamptz NOT NULL DEFAULT now(),
+    heartbeat_at       timestamptz NOT NULL DEFAULT now(),
+    progress_at        timestamptz,
+    in_flight          integer     NOT NULL DEFAULT 0,
+    finished_count     bigint      NOT NULL DEFAULT 0,
+    failed_count       bigint      NOT NULL DEFAULT 0,
+    clock_offset_seconds double precision,
+    drain_requested_at timestamptz,
+    drain_requested_by text,
+    stopped_at         timestamptz
+);
+COMMENT ON COLUMN workers.clock_offset_seconds IS 'The worker''s clock less the database''s, at the last heartbeat.';
+
+-- A provider is paused while its row stands here. `until` NULL: until somebody resumes it.
+CREATE TABLE provider_pauses (
+    provider     text        NOT NULL PRIMARY KEY CHECK (provider IN ('openai', 'wordpress')),
+    paused_at    timestamptz NOT NULL DEFAULT now(),
+    until        timestamptz,
+    reason       text        NOT NULL,
+    error_class  text,
+    paused_by    text        NOT NULL,
+    automatic    boolean     NOT NULL,
+    times        integer     NOT NULL DEFAULT 1,
+    trial_job_id uuid,
+    trial_until  timestamptz
+);
+COMMENT ON COLUMN provider_pauses.trial_job_id IS 'After an automatic pause one job tries first; its success ends the pause for all.';
+
+CREATE TABLE provider_limits (
+    provider             text NOT NULL PRIMARY KEY CHECK (provider IN ('openai', 'wordpress')),
+    requests_per_minute  integer CHECK (requests_per_minute > 0),
+    burst_requests       integer CHECK (burst_requests > 0),
+    concurrency          integer CHECK (concurrency > 0),
+    daily_tokens         bigint  CHECK (daily_tokens >= 0),
+    daily_cost_usd       numeric(12, 2) CHECK (daily_cost_usd >= 0),
+    bucket_requests      double precision,
+    bucket_filled_at     timestamptz,
+    updated_at           timestamptz NOT NULL DEFAULT now(),
+    updated_by           text
+);
+INSERT INTO provider_limits (provider) VALUES ('openai'), ('wordpress');
+
+-- What was used on a day (UTC), kept in the transaction that records the call.
+CREATE TABLE provider_usage (
+    provider          text NOT NULL,
+    usage_date        date NOT NULL,
+    requests          bigint NOT NULL DEFAULT 0,
+    prompt_tokens     bigint NOT NULL DEFAULT 0,
+    completion_tokens bigint NOT NULL DEFAULT 0,
+    cost_usd          numeric(14, 6) NOT NULL DEFAULT 0,
+    PRIMARY KEY (provider, usage_date)
+);
+
+-- What an operator changes in existing rows or objects: planned, then applied.
+CREATE TABLE changes (
+    change_id   uuid        NOT NULL DEFAULT time_ordered_uuid() PRIMARY KEY,
+    kind        text        NOT NULL,
+    parameters  jsonb       NOT NULL DEFAULT '{}',
+    planned_at  timestamptz NOT NULL DEFAULT now(),
+    planned_by  text        NOT NULL,
+    row_count   integer     NOT NULL,
+    row_limit   integer     NOT NULL,
+    oldest      timestamptz,
+    newest      timestamptz,
+    sample      jsonb       NOT NULL DEFAULT '[]',
+    digest      text        NOT NULL,
+    status      text        NOT NULL DEFAULT 'planned' CHECK (status IN ('planned', 'applying', 'applied', 'failed')),
+    applied_at  timestamptz,
+    applied_by  text,
+    result      jsonb,
+    undo        jsonb
+);
+
+CREATE TABLE admin_actions (
+    action_id  uuid        NOT NULL DEFAULT time_ordered_uuid() PRIMARY KEY,
+    acted_at   timestamptz NOT NULL DEFAULT now(),
+    ended_at   timestamptz,
+    actor      text        NOT NULL,
+    host       text,
+    action     text        NOT NULL,
+    target     text,
+    reason     text,
+    change_id  uuid,
+    outcome    text        NOT NULL DEFAULT 'started' CHECK (outcome IN ('started', 'done', 'failed', 'refused')),
+    before     jsonb,
+    after      jsonb,
+    error      text
+);
+CREATE INDEX admin_actions_acted_at ON admin_actions (acted_at);
+
+-- Every run of a procedure: opened before the kernel starts, closed as what really happened.
+CREATE TABLE notebook_runs (
+    run_id            uuid        NOT NULL DEFAULT time_ordered_uuid() PRIMARY KEY,
+    procedure         text        NOT NULL,
+    status            text        NOT NULL DEFAULT 'running'
+                                  CHECK (status IN ('running', 'succeeded', 'failed', 'timed_out', 'killed', 'lost', 'refused')),
+    verdict           text        CHECK (verdict IN ('ok', 'warning', 'critical', 'not_enough_data')),
+    parameters        jsonb       NOT NULL DEFAULT '{}',
+    results           jsonb       NOT NULL DEFAULT '{}',
+    actor             text        NOT NULL,
+    trigger           text        NOT NULL,
+    schedule_id       text,
+    due_at            timestamptz,
+    started_at        timestamptz NOT NULL DEFAULT now(),
+    ended_at          timestamptz,
+    heartbeat_at      timestamptz NOT NULL DEFAULT now(),
+    host              text        NOT NULL,
+    pid               integer     NOT NULL,
+    boot_id           text,
+    source_sha256     text        NOT NULL,
+    code_commit       text,
+    database_identity text,
+    package_versions  jsonb       NOT NULL DEFAULT '{}',
+    cells_total       integer,
+    cells_done        integer     NOT NULL DEFAULT 0,
+    error             text,
+    archive_notebook  text,
+    archive_html      text,
+    archive_sha256    text,
+    filed_late        boolean     NOT NULL DEFAULT false,
+    CHECK ((status = 'running') = (ended_at IS NULL))
+);
+CREATE INDEX notebook_runs_procedure ON notebook_runs (procedure, started_at);
+
+-- A due time is claimed by inserting it: whoever inserts it runs it, however many schedulers there are.
+CREATE TABLE schedule_runs (
+    schedule_id text        NOT NULL,
+    due_at      timestamptz NOT NULL,
+    claimed_at  timestamptz NOT NULL DEFAULT now(),
+    claimed_by  text        NOT NULL,
+    outcome     text        NOT NULL DEFAULT 'started'
+                            CHECK (outcome IN ('started', 'ran', 'failed', 'missed', 'skipped', 'refused')),
+    run_id      uuid,
+    note        text,
+    PRIMARY KEY (schedule_id, due_at)
+);
+
+DO $body$
+DECLARE
+    home text := current_schema();
+    api  text;
+    title text;
+BEGIN
+    EXECUTE format('ALTER FUNCTION make_job_runs_partitions(integer) SET search_path TO %I, pg_temp', home);
+    -- On Supabase whatever stands in `public` is reachable through the Data API unless it is taken away.
+    FOR api IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+        FOR title IN SELECT relname FROM pg_class
+            WHERE relnamespace = home::regnamespace AND relkind IN ('r', 'p')
+            AND relname = ANY (ARRAY['content_jobs', 'job_runs', 'job_runs_default', 'articles', 'events', 'workers',
+                'provider_pauses', 'provider_limits', 'provider_usage', 'changes', 'admin_actions',
+                'notebook_runs', 'schedule_runs']) LOOP
+            EXECUTE format('REVOKE ALL ON %I.%I FROM %I', home, title, api);
+        END LOOP;
+        EXECUTE format('REVOKE ALL ON FUNCTION make_job_runs_partitions(integer) FROM %I', api);
+    END LOOP;
+END
+$body$;
+
+SELECT make_job_runs_partitions();

@@ -1,0 +1,210 @@
+"""Settings: read once from the environment and `.env`, then frozen.
+
+The names of environment variables are the field names in capitals. A quantity carries its unit in
+its name. Secrets are `SecretStr`, so that no repr, log line or traceback shows them.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runbook_lib.errors import ConfigurationError
+
+PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
+PROVIDERS = ("openai", "wordpress")
+CALLER_PREFIXES = ("DATABASE_URL", "OPENAI_", "WORDPRESS_", "RUNBOOK_", "PG")
+
+Provider = Literal["openai", "wordpress"]
+PostStatus = Literal["publish", "draft", "pending"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default.
+
+    Raises `ConfigurationError` (through `load_settings`) naming the variable and the value's fault,
+    never the value of a secret.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # database
+    database_url: SecretStr | None = None
+    runbook_database_schema: str = "public"
+    runbook_database_deadline_seconds: float = Field(30, gt=0)
+
+    # providers
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    openai_model: str = "gpt-4o-mini"
+    openai_admin_key: SecretStr | None = None
+    wordpress_url: str | None = None
+    wordpress_user: str | None = None
+    wordpress_app_password: SecretStr | None = None
+    runbook_sandbox: Provider | None = None
+
+    # places
+    runbook_home: Path = PROJECT_DIRECTORY / ".runbook"
+    runbook_archive: str | None = None
+    runbook_config: Path | None = None
+    runbook_procedures: Path | None = None
+    runbook_actor: str | None = None
+
+    # the worker
+    runbook_concurrency: int = Field(4, ge=1, le=1000)
+    runbook_prefetch: int = Field(0, ge=0, le=10_000)
+    runbook_lease_seconds: float = Field(30, gt=0)
+    runbook_sweep_interval_seconds: float = Field(1, gt=0)
+    runbook_idle_poll_seconds: float = Field(1, gt=0)
+    runbook_attempt_deadline_seconds: float = Field(900, gt=0)
+    runbook_stop_grace_seconds: float = Field(30, ge=0)
+    runbook_quarantine_after_lost_attempts: int = Field(3, ge=1)
+    runbook_retry_base_seconds: float = Field(10, gt=0)
+    runbook_retry_maximum_seconds: float = Field(900, gt=0)
+    runbook_provider_pause_seconds: float = Field(300, gt=0)
+    runbook_provider_pause_maximum_seconds: float = Field(3600, gt=0)
+
+    # writing
+    runbook_openai_deadline_seconds: float = Field(300, gt=0)
+    runbook_maximum_topic_characters: int = Field(4_000, ge=1)
+    runbook_language: str = "en"
+    runbook_minimum_words: int = Field(300, ge=1)
+    runbook_maximum_likeness: float = Field(0.8, gt=0, le=1)
+
+    # publishing
+    runbook_wordpress_deadline_seconds: float = Field(30, gt=0)
+    runbook_site_processing_seconds: float = Field(60, ge=0)
+    runbook_post_status: PostStatus = "publish"
+    runbook_fallback_category: str | None = None
+
+    # people and pages
+    runbook_alert_urls: SecretStr | None = None
+    runbook_public_url: str | None = None
+    runbook_console_address: str = "127.0.0.1:8080"
+    runbook_read_token: SecretStr | None = None
+    runbook_write_token: SecretStr | None = None
+    runbook_allowed_hosts: str | None = None
+
+    @field_validator("openai_api_key", "wordpress_app_password", "openai_admin_key")
+    @classmethod
+    def _without_stray_white_space(cls, value: SecretStr | None) -> SecretStr | None:
+        # A key pasted with a newline fails as "Connection error." deep inside the client, and the
+        # chained cause prints the key; so what surrounds a key goes, and what is inside is refused.
+        if value is None:
+            return None
+        text = value.get_secret_value().strip()
+        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+            raise ValueError("holds a control character inside; paste the key again")
+        if not text.isascii():
+            raise ValueError("holds a character outside ASCII; paste the key again")
+        return SecretStr(text) if text else None
+
+    @field_validator("wordpress_url", "openai_base_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.strip().rstrip("/")
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @field_validator("runbook_home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("runbook_database_schema")
+    @classmethod
+    def _schema_name(cls, value: str) -> str:
+        if not value.isidentifier() or not value.isascii():
+            raise ValueError("must be a plain name of letters, digits and underscores")
+        return value
+
+    def sandboxed(self) -> frozenset[str]:
+        """Names of the providers that the sandbox stands in for.
+
+        Neither provider configured: both. One configured: the other only when `RUNBOOK_SANDBOX`
+        says so. Raises `ConfigurationError` when a provider is half configured.
+        """
+        configured = self._configured()
+        if not configured and self.runbook_sandbox is None:
+            return frozenset(PROVIDERS)
+        wanted = frozenset({self.runbook_sandbox} if self.runbook_sandbox else ())
+        if both := configured & wanted:
+            name = next(iter(both))
+            raise ConfigurationError(
+                f"RUNBOOK_SANDBOX={name}, but {name} is configured as well. "
+                f"Unset RUNBOOK_SANDBOX to use the real one, or unset the {name.upper()}_* variables."
+            )
+        missing = frozenset(PROVIDERS) - configured - wanted
+        if missing and not configured:
+            return frozenset(PROVIDERS)
+        if missing:
+            name, other = next(iter(missing)), next(iter(configured))
+            raise ConfigurationError(
+                f"{other} is configured and {name} is not. Configure {name} "
+                f"({', '.join(_REQUIRED[name])}), or say RUNBOOK_SANDBOX={name} "
+                "to use the sandbox in its place."
+            )
+        return wanted
+
+    def _configured(self) -> frozenset[str]:
+        found = set()
+        for provider, names in _REQUIRED.items():
+            present = [name for name in names if getattr(self, name.lower())]
+            hints = [name for name in _OPTIONAL[provider] if getattr(self, name.lower())]
+            if len(present) == len(names):
+                found.add(provider)
+            elif present or hints:
+                absent = [name for name in names if name not in present]
+                raise ConfigurationError(
+                    f"{provider} is half configured: {', '.join(present + hints)} is set, "
+                    f"{', '.join(absent)} is not. Set what is missing, or unset the rest."
+                )
+        return frozenset(found)
+
+
+_REQUIRED = {
+    "openai": ("OPENAI_API_KEY",),
+    "wordpress": ("WORDPRESS_URL", "WORDPRESS_USER", "WORDPRESS_APP_PASSWORD"),
+}
+_OPTIONAL: dict[str, tuple[str, ...]] = {"openai": ("OPENAI_BASE_URL",), "wordpress": ()}
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Reads the settings of this process once: environment first, then `.env`.
+
+    `.env` is the project's own; `RUNBOOK_ENV_FILE` names another, or none when it is empty.
+    Raises `ConfigurationError` for a value that does not fit.
+    """
+    env_file = os.environ.get("RUNBOOK_ENV_FILE", str(PROJECT_DIRECTORY / ".env"))
+    try:
+        return Settings(_env_file=env_file or None)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from None
+
+
+def environment_without_callers(home: Path) -> dict[str, str]:
+    """The environment for a demo or a test: nothing of the caller's database, keys, site or `.env`.
+
+    Returns a copy of `os.environ` without their variables, with `RUNBOOK_HOME` set to `home`.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(CALLER_PREFIXES)
+    }
+    return {**kept, "RUNBOOK_HOME": str(home), "RUNBOOK_ENV_FILE": ""}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in problem["loc"]).upper()
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+    return "Settings do not fit. " + "; ".join(lines)
