@@ -63,9 +63,10 @@ class Settings(BaseSettings):
     runbook_idle_poll_seconds: float = Field(1, gt=0)
     runbook_attempt_deadline_seconds: float = Field(900, gt=0)
     runbook_stop_grace_seconds: float = Field(30, ge=0)
-    runbook_quarantine_after_lost_attempts: int = Field(3, ge=1)
+    runbook_quarantine_after_lost_attempts: int = Field(5, ge=1)
     runbook_retry_base_seconds: float = Field(10, gt=0)
     runbook_retry_maximum_seconds: float = Field(900, gt=0)
+    runbook_pause_after_failures_in_a_row: int = Field(5, ge=1)
     runbook_provider_pause_seconds: float = Field(300, gt=0)
     runbook_provider_pause_maximum_seconds: float = Field(3600, gt=0)
 

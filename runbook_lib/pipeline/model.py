@@ -5,23 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 Stage = Literal["write", "publish"]
 PROVIDER_OF_STAGE: dict[str, str] = {"write": "openai", "publish": "wordpress"}
 
 
-@dataclass(frozen=True)
-class Job:
-    """One claimed job. `topic` is cut one character past the longest topic that is allowed."""
+class Job(NamedTuple):
+    """One claimed job. `topic` is cut one character past the longest topic that is allowed.
+
+    A named tuple, not a dataclass: tens of thousands of them are made in a second.
+    """
 
     job_id: UUID
     attempt: int
     stage: Stage
     topic: str
     category: str | None
-    keywords: tuple[str, ...]
+    keywords: list[str]
     audience: str | None
     tone: str | None
     requested_post_status: str | None
