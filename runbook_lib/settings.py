@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runbook_lib import known_secrets
 from runbook_lib.errors import ConfigurationError
 
 PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
@@ -127,6 +128,18 @@ class Settings(BaseSettings):
             raise ValueError("must be a plain name of letters, digits and underscores")
         return value
 
+    def make_secrets_known(self) -> None:
+        """Registers every secret value for masking."""
+        for field in type(self).model_fields:
+            value = getattr(self, field)
+            if not isinstance(value, SecretStr):
+                continue
+            if field == "database_url":
+                known_secrets.register_address(value.get_secret_value(), "the database password")
+            else:
+                user = self.wordpress_user if field == "wordpress_app_password" else None
+                known_secrets.register(value.get_secret_value(), field.upper(), user=user)
+
     def sandboxed(self) -> frozenset[str]:
         """Names of the providers that the sandbox stands in for.
 
@@ -187,9 +200,11 @@ def load_settings() -> Settings:
     """
     env_file = os.environ.get("RUNBOOK_ENV_FILE", str(PROJECT_DIRECTORY / ".env"))
     try:
-        return Settings(_env_file=env_file or None)
+        settings = Settings(_env_file=env_file or None)
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
+    settings.make_secrets_known()
+    return settings
 
 
 def environment_without_callers(home: Path) -> dict[str, str]:

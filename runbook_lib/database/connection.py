@@ -16,6 +16,7 @@ import psycopg2.errors
 import psycopg2.extensions
 import psycopg2.extras
 
+from runbook_lib import known_secrets
 from runbook_lib.database.statements import Statement
 from runbook_lib.deadlines import WATCHDOG, Deadline, Guard, shut_descriptor
 from runbook_lib.errors import (
@@ -201,6 +202,7 @@ class Database:
         hold: Any = None,
     ) -> None:
         self._url = normalise_url(url)
+        known_secrets.register_address(self._url, "the database password")
         self.schema = schema
         self.deadline_seconds = deadline_seconds
         self.application_name = application_name

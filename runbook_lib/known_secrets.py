@@ -1,0 +1,111 @@
+"""The secret values that this process has loaded, in every form in which they turn up in text.
+
+Settings, the credential store and the embedded database register what they load; masking and the
+archive's last check read it. It stands below settings, so that whatever loads a secret can register it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import threading
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+# Shorter values and these words stand in ordinary text so often that masking them everywhere would
+# only make texts unreadable. Where they stand as a password (`user:…@`, `password=…`) the patterns
+# of masking find them.
+SHORTEST_CHARACTERS = 6
+COMMON_WORDS = frozenset({"postgres", "postgresql", "password", "runbook", "wordpress", "openai"})
+
+_APPLICATION_PASSWORD = re.compile(r"(?:[A-Za-z0-9]{4} ?){5}[A-Za-z0-9]{4}")
+
+_lock = threading.Lock()
+_forms: dict[str, str] = {}
+_longest_first: tuple[str, ...] = ()
+
+
+def register(value: str, name: str = "a secret", *, user: str | None = None) -> None:
+    """Makes a secret known. `user` adds the Basic header of `user:value`. Cheap when known already."""
+    value = value.strip()
+    if len(value) < SHORTEST_CHARACTERS or value.lower() in COMMON_WORDS:
+        return
+    found = _derived_forms(value)
+    if user:
+        found |= _base64_forms(f"{user}:{value}")
+    _add(found, name)
+
+
+def register_address(address: str, name: str = "a password in an address") -> None:
+    """Makes the password inside an address such as `postgresql://user:password@host/` known."""
+    try:
+        written = urlsplit(address.strip()).password
+    except ValueError:
+        return
+    if written:
+        register(written, name)
+        register(unquote(written), name)
+
+
+def forms() -> tuple[str, ...]:
+    """Every known form, the longest first, so that a form inside another never leaves a rest."""
+    return _longest_first
+
+
+def found_in(data: bytes) -> list[str]:
+    """Names of the known secrets that occur in these bytes, in any form: the check before a file is kept."""
+    with _lock:
+        known = dict(_forms)
+    return sorted(
+        {name for form, name in known.items() if form.encode("utf-8", "surrogatepass") in data}
+    )
+
+
+def _add(found: set[str], name: str) -> None:
+    global _longest_first
+    with _lock:
+        new = {form: name for form in found if form not in _forms}
+        if new:
+            _forms.update(new)
+            _longest_first = tuple(sorted(_forms, key=len, reverse=True))
+
+
+def _derived_forms(value: str) -> set[str]:
+    spellings = {value}
+    if _APPLICATION_PASSWORD.fullmatch(value):
+        # WordPress shows it in groups of four and accepts it with or without the spaces.
+        together = value.replace(" ", "")
+        spellings |= {together, " ".join(re.findall("....", together))}
+    found: set[str] = set()
+    for spelling in spellings:
+        found |= _written_forms(spelling) | _base64_forms(spelling)
+    return {form for form in found if len(form) >= SHORTEST_CHARACTERS}
+
+
+def _written_forms(value: str) -> set[str]:
+    percent = {quote(value, safe=""), quote(value), quote_plus(value)}
+    lower = {re.sub("%..", lambda code: code[0].lower(), form) for form in percent}
+    in_json = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    twice = {json.dumps(form)[1:-1] for form in in_json}
+    in_python = {repr(value)[1:-1]}
+    in_libpq = {value.replace("\\", "\\\\").replace("'", "\\'")}
+    return {value, html.escape(value)} | percent | lower | in_json | twice | in_python | in_libpq
+
+
+def _base64_forms(value: str) -> set[str]:
+    """Base64 of the value, alone and inside a longer text such as `user:value`.
+
+    Three characters stand for two to three bytes, so the same bytes look different at each of three
+    offsets; what is cut off at both ends depends on the neighbours.
+    """
+    data = value.encode("utf-8", "surrogatepass")
+    found = set()
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + data)
+        whole_groups = (offset + len(data)) // 3 * 4
+        core = encoded[(0, 2, 3)[offset] : whole_groups].decode("ascii")
+        if len(core) >= 8:
+            found |= {core, core.replace("+", "-").replace("/", "_")}
+    alone = base64.b64encode(data).decode("ascii")
+    return found | {alone, alone.replace("+", "-").replace("/", "_")}
