@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runbook_lib import known_secrets
@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # The `.env` that `load_settings` read; None for settings that were made by hand.
+    _source_file: Path | None = PrivateAttr(None)
 
     # database
     database_url: SecretStr | None = None
@@ -128,6 +131,11 @@ class Settings(BaseSettings):
             raise ValueError("must be a plain name of letters, digits and underscores")
         return value
 
+    @property
+    def env_file(self) -> Path | None:
+        """The `.env` that these settings were read from, whether it exists or not."""
+        return self._source_file
+
     def make_secrets_known(self) -> None:
         """Registers every secret value for masking."""
         for field in type(self).model_fields:
@@ -199,10 +207,23 @@ def load_settings() -> Settings:
     Raises `ConfigurationError` for a value that does not fit.
     """
     env_file = os.environ.get("RUNBOOK_ENV_FILE", str(PROJECT_DIRECTORY / ".env"))
+    return read_settings(Path(env_file) if env_file else None)
+
+
+def read_settings(env_file: Path | None) -> Settings:
+    """Reads settings now: environment first, then this file. Registers their secrets for masking.
+
+    Raises `ConfigurationError` for a value that does not fit.
+    """
     try:
-        settings = Settings(_env_file=env_file or None)
+        settings = Settings(_env_file=env_file)
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"{env_file} cannot be read: {error}. It must be a text file in UTF-8."
+        ) from None
+    settings._source_file = env_file
     settings.make_secrets_known()
     return settings
 
