@@ -11,8 +11,8 @@ import queue
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runbook_lib.deadlines import Deadline
 from runbook_lib.pipeline.model import Article, Job, Usage
@@ -20,10 +20,8 @@ from runbook_lib.pipeline.model import Article, Job, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runbook_lib.pipeline.failures import Failure
 
-
-class AttemptOver(Exception):  # noqa: N818 - not an error: the attempt was ended from outside
+class AttemptOver(Exception):
     """The attempt is not this thread's any more: stop without touching anything."""
 
 
@@ -60,7 +58,8 @@ class Completed:
     post_status: str | None = None
 
 
-Outcome = "Completed | Failure"
+class Abandoned:
+    """A thread gave its attempt up by itself, because the lease may have run out."""
 
 
 @dataclass
@@ -85,16 +84,19 @@ class Attempt:
     __slots__ = (
         "_replies",
         "_send",
+        "abandoned",
         "article",
         "claimed_at",
         "deadline",
         "ended_at",
         "job",
+        "key",
         "lease_until",
         "over",
         "started_at",
         "timings",
         "usage",
+        "usage_recorded",
     )
 
     def __init__(
@@ -106,6 +108,7 @@ class Attempt:
         lease_seconds: float,
     ) -> None:
         self.job = job
+        self.key = (job.job_id, job.attempt)
         self.article: Article | None = None
         self.claimed_at = claimed_at
         self.lease_until = claimed_at + lease_seconds
@@ -113,7 +116,9 @@ class Attempt:
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.over = False
+        self.abandoned = False  # its thread was replaced and must end with it
         self.usage: Usage | None = None
+        self.usage_recorded = False
         self.timings: Timings | None = None
         self._send = send
         self._replies: queue.SimpleQueue[bool] | None = None
@@ -148,10 +153,9 @@ class Attempt:
             raise AttemptOver
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """From a job's thread to the coordinator: a checkpoint, or how the attempt ended."""
 
     attempt: Attempt
     body: Any
-    details: dict[str, Any] = field(default_factory=dict)
+    record: str = ""

@@ -90,6 +90,7 @@ FAILURE_CLASSES = _catalogue(
     FailureClass("wordpress_request_refused", Fault.JOB, "WordPress refused the post as malformed.", "Read the message; it names the field."),
     FailureClass("wordpress_answer_differs", Fault.JOB, "WordPress stored something else than was asked.", "Read the message; it names what differs. The draft was not published."),
     FailureClass("wordpress_post_gone", Fault.JOB, "The draft was trashed or removed by somebody before it was published.", "If the article is wanted, retry the job: it makes a new draft."),
+    FailureClass("wordpress_post_not_ours", Fault.JOB, "The job's post belongs to another author at the site.", "Give the post back to WORDPRESS_USER or delete it, then retry the job."),
     # ourselves
     FailureClass("attempt_deadline_exceeded", Fault.PASSING, "The attempt ran past its deadline and was given up.", "Look at the durations by stage if it stays."),
     FailureClass("unexpected_error", Fault.PASSING, "The worker met an error that it does not know.", "Report it with the job's id; the log holds the traceback."),
@@ -161,6 +162,9 @@ class RetryPolicy:
         return max(self.base_seconds / 2, randomness.uniform(0, ceiling))
 
 
+_RANDOM = random.Random()
+
+
 @dataclass(frozen=True)
 class Decision:
     """What becomes of the job after a failure.
@@ -183,12 +187,14 @@ def decide(
     provider_paused: bool,
     policy: RetryPolicy,
     site_processing_seconds: float,
-    randomness: random.Random,
+    randomness: random.Random = _RANDOM,
 ) -> Decision:
     """The one place where a failure's class becomes the job's next state."""
     fault = failure.fault
     if fault is Fault.WORKER:
-        return Decision("released", "pending", charged=False, delay_seconds=failure.retry_after_seconds)
+        return Decision(
+            "released", "pending", charged=False, delay_seconds=failure.retry_after_seconds
+        )
     if fault in (Fault.PROVIDER, Fault.RATE):
         return Decision("error", "pending", charged=False, delay_seconds=None, pause_provider=True)
     if fault is Fault.JOB:

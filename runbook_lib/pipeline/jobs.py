@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
@@ -33,7 +32,7 @@ class ClaimCursor:
 
     def advance(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            place = (job.priority, str(job.job_id))
+            place = (job.priority, job.job_id)
             if place > self._after.get(job.stage, _BEFORE_ALL):
                 self._after[job.stage] = place
 
@@ -76,11 +75,11 @@ def claim(
     return jobs
 
 
-def load_articles(transaction: Transaction, jobs: Sequence[Job]) -> dict[UUID, Article]:
+def load_articles(transaction: Transaction, jobs: Sequence[Job]) -> dict[str, Article]:
     """The stored articles of jobs that begin with publishing."""
     if not jobs:
         return {}
-    rows = transaction.rows(_SQL["load_articles"], job_ids=[str(job.job_id) for job in jobs])
+    rows = transaction.rows(_SQL["load_articles"], job_ids=[job.job_id for job in jobs])
     return {
         row.job_id: Article(
             title=row.title,
@@ -96,7 +95,7 @@ def load_articles(transaction: Transaction, jobs: Sequence[Job]) -> dict[UUID, A
     }
 
 
-def recent_likeness_sketches(transaction: Transaction, count: int) -> dict[UUID, tuple[int, ...]]:
+def recent_likeness_sketches(transaction: Transaction, count: int) -> dict[str, tuple[int, ...]]:
     """Sketches of the newest articles by job, oldest first."""
     rows = transaction.rows(_SQL["recent_likeness_sketches"], count=count)
     return {row.job_id: tuple(row.likeness_sketch) for row in reversed(rows)}
@@ -107,7 +106,7 @@ def store_article(transaction: Transaction, attempt: Attempt, body: StoreArticle
     article, usage = body.article, body.article.usage
     stored = transaction.row(
         _SQL["store_article"],
-        job_id=str(attempt.job.job_id),
+        job_id=attempt.job.job_id,
         attempt=attempt.job.attempt,
         title=plain_text(article.title),
         excerpt=plain_text(article.excerpt),
@@ -128,14 +127,16 @@ def store_article(transaction: Transaction, attempt: Attempt, body: StoreArticle
 def request_draft(transaction: Transaction, attempt: Attempt) -> bool:
     """Notes that a draft may exist from now on; False when the attempt is not ours any more."""
     job = attempt.job
-    return transaction.row(_SQL["request_draft"], job_id=str(job.job_id), attempt=job.attempt) is not None
+    return (
+        transaction.row(_SQL["request_draft"], job_id=job.job_id, attempt=job.attempt) is not None
+    )
 
 
 def store_draft(transaction: Transaction, attempt: Attempt, body: StoreDraft) -> bool:
     """Keeps the draft's id; False when the attempt is not ours any more."""
     stored = transaction.row(
         _SQL["store_draft"],
-        job_id=str(attempt.job.job_id),
+        job_id=attempt.job.job_id,
         attempt=attempt.job.attempt,
         post_id=body.post_id,
         post_url=body.post_url,
@@ -145,22 +146,22 @@ def store_draft(transaction: Transaction, attempt: Attempt, body: StoreDraft) ->
 
 
 class Ended(NamedTuple):
-    """An ended attempt with what becomes of its job."""
+    """An ended attempt with what becomes of its job, as `settle` takes it."""
 
     attempt: Attempt
     outcome: Completed | Failure
-    decision: Decision | None  # None: completed
+    record: str
 
 
-def settle(transaction: Transaction, worker: str, ended: Sequence[Ended]) -> set[tuple[UUID, int]]:
+def settle(transaction: Transaction, worker: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
     """Writes the next state of jobs and one row in `job_runs` each, in one statement.
 
     Returns the (job_id, attempt) that were still ours. An attempt that was not leaves a row `lost`.
     """
-    rows = [_ended_row(each) for each in ended]
-    settled = {
-        row.job_id for row in transaction.rows(_SQL["settle_attempts"], ended=json.dumps(rows), worker=worker)
-    }
+    records = "[" + ",".join(each.record for each in ended) + "]"
+    with transaction.raw.cursor() as rows:
+        rows.execute(_SQL["settle_attempts"].text, {"ended": records, "worker": worker})
+        settled = {job_id for (job_id,) in rows.fetchall()}
     kept = set()
     for each in ended:
         job = each.attempt.job
@@ -175,7 +176,7 @@ def _record_late(transaction: Transaction, worker: str, each: Ended) -> None:
     job = each.attempt.job
     transaction.run(
         _SQL["record_late_attempt"],
-        job_id=str(job.job_id),
+        job_id=job.job_id,
         attempt=job.attempt,
         worker=worker,
         stage=job.stage,
@@ -183,11 +184,14 @@ def _record_late(transaction: Transaction, worker: str, each: Ended) -> None:
     )
 
 
-def _ended_row(each: Ended) -> dict[str, Any]:
-    attempt, outcome, decision = each
+def ended_record(attempt: Attempt, outcome: Completed | Failure, decision: Decision | None) -> str:
+    """What `settle` writes about one attempt, as JSON; `decision` None means completed.
+
+    Threads make it for completed attempts, so that the coordinator need not.
+    """
     started = attempt.started_at or attempt.claimed_at
     row: dict[str, Any] = {
-        "job_id": str(attempt.job.job_id),
+        "job_id": attempt.job.job_id,
         "attempt": attempt.job.attempt,
         "run_status": "completed" if decision is None else decision.run_status,
         "job_status": "completed" if decision is None else decision.job_status,
@@ -214,7 +218,7 @@ def _ended_row(each: Ended) -> dict[str, Any]:
             row["post_status"] = outcome.post_status
     else:
         row.update(_failure_columns(outcome))
-    return row
+    return json.dumps(row)
 
 
 def _failure_columns(failure: Failure) -> dict[str, Any]:
@@ -234,11 +238,11 @@ def _failure_columns(failure: Failure) -> dict[str, Any]:
     return columns
 
 
-def renew(transaction: Transaction, attempts: Sequence[Attempt], lease_seconds: float) -> set[UUID]:
+def renew(transaction: Transaction, attempts: Sequence[Attempt], lease_seconds: float) -> set[str]:
     """Prolongs the leases of attempts in flight; returns the jobs that are still ours."""
     rows = transaction.rows(
         _SQL["renew_leases"],
-        job_ids=[str(attempt.job.job_id) for attempt in attempts],
+        job_ids=[attempt.job.job_id for attempt in attempts],
         attempts=[attempt.job.attempt for attempt in attempts],
         lease_seconds=lease_seconds,
     )
@@ -249,7 +253,7 @@ def renew(transaction: Transaction, attempts: Sequence[Attempt], lease_seconds: 
 class Swept:
     """One job that the sweep took back."""
 
-    job_id: UUID
+    job_id: str
     status: str
     attempt: int
     worker: str
@@ -257,15 +261,15 @@ class Swept:
 
 def sweep(transaction: Transaction, *, quarantine_after: int, count: int = 1000) -> list[Swept]:
     """Takes jobs back whose lease ran out: pending at once, or into quarantine."""
-    rows = transaction.rows(_SQL["sweep_expired_leases"], quarantine_after=quarantine_after, count=count)
+    rows = transaction.rows(
+        _SQL["sweep_expired_leases"], quarantine_after=quarantine_after, count=count
+    )
     return [Swept(*row) for row in rows]
 
 
-def hand_back_strangers(transaction: Transaction, worker: str, in_flight: Iterable[UUID]) -> int:
+def hand_back_strangers(transaction: Transaction, worker: str, in_flight: Iterable[str]) -> int:
     """Hands jobs back that stand as this worker's but are not in flight in it."""
-    return transaction.run(
-        _SQL["hand_back_strangers"], worker=worker, in_flight=[str(job_id) for job_id in in_flight]
-    )
+    return transaction.run(_SQL["hand_back_strangers"], worker=worker, in_flight=list(in_flight))
 
 
 def promote_deferred(transaction: Transaction, count: int = 5000) -> int:

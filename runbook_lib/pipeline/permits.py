@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
@@ -29,7 +28,7 @@ class Event:
     message: str
     level: str = "info"
     provider: str | None = None
-    job_id: UUID | None = None
+    job_id: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -40,7 +39,7 @@ def add_event(transaction: Transaction, worker: str, event: Event) -> None:
         level=event.level,
         message=event.message,
         worker=worker,
-        job_id=str(event.job_id) if event.job_id else None,
+        job_id=event.job_id,
         provider=event.provider,
         details=json.dumps(event.details),
     )
@@ -49,11 +48,21 @@ def add_event(transaction: Transaction, worker: str, event: Event) -> None:
 class Permits:
     """The permits of one turn; made inside its transaction and thrown away with it."""
 
-    def __init__(self, transaction: Transaction, worker: str, trial_seconds: float) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        worker: str,
+        trial_seconds: float,
+        asking_to_publish: int = 0,
+    ) -> None:
+        # `asking_to_publish` jobs stand at the stage already, but have not begun it.
+        self._asking = {"publish": asking_to_publish}
         self._transaction = transaction
         self._worker = worker
         self._trial_seconds = trial_seconds
-        self._rows = {row.provider: row for row in transaction.rows(_SQL["read_brakes"], worker=worker)}
+        self._rows = {
+            row.provider: row for row in transaction.rows(_SQL["read_brakes"], worker=worker)
+        }
         self._allowed: dict[str, int] = {}
         self._buckets: dict[str, float] = {}
         self._trials: set[str] = set()
@@ -71,8 +80,10 @@ class Permits:
         left: float | None = row.pause_left_seconds
         return left
 
-    def pause_stands(self, provider: str) -> bool:
-        return bool(self._rows[provider].pause_stands)
+    def on_trial(self, provider: str) -> bool:
+        """Whether an automatic pause has come to its trial: one job tries, the others wait."""
+        row = self._rows[provider]
+        return bool(row.pause_stands and row.automatic and row.pause_time_is_over)
 
     def allowed(self, stage: str) -> int:
         """How many jobs may begin this stage now."""
@@ -81,7 +92,7 @@ class Permits:
             self._allowed[provider] = self._count_allowed(provider)
         return self._allowed[provider]
 
-    def take(self, stage: str, job_ids: list[UUID]) -> None:
+    def take(self, stage: str, job_ids: list[str]) -> None:
         """Notes which jobs begin the stage in this turn."""
         provider = PROVIDER_OF_STAGE[stage]
         if not job_ids:
@@ -92,7 +103,7 @@ class Permits:
             self._transaction.run(
                 _SQL["start_trial"],
                 provider=provider,
-                job_id=str(job_ids[0]),
+                job_id=job_ids[0],
                 trial_seconds=self._trial_seconds,
             )
         if provider in self._buckets:
@@ -134,7 +145,12 @@ class Permits:
         )
         if paused is not None:
             self.events.append(
-                Event("daily_cap_reached", f"{reason} {provider} is paused until midnight UTC.", "critical", provider)
+                Event(
+                    "daily_cap_reached",
+                    f"{reason} {provider} is paused until midnight UTC.",
+                    "critical",
+                    provider,
+                )
             )
 
     def _count_limited(self, row: Any) -> int:
@@ -144,8 +160,12 @@ class Permits:
             self._buckets[row.provider] = locked.bucket_requests  # type: ignore[union-attr]
             allowed = int(self._buckets[row.provider])
         if row.concurrency is not None:
-            jobs = {each.stage: each.jobs for each in self._transaction.rows(_SQL["count_in_flight"])}
-            allowed = min(allowed, row.concurrency - jobs.get(STAGE_OF_PROVIDER[row.provider], 0))
+            jobs = {
+                each.stage: each.jobs for each in self._transaction.rows(_SQL["count_in_flight"])
+            }
+            stage = STAGE_OF_PROVIDER[row.provider]
+            begun = jobs.get(stage, 0) - self._asking.get(stage, 0)
+            allowed = min(allowed, row.concurrency - begun)
         return max(0, allowed)
 
 
@@ -184,23 +204,36 @@ def end_automatic_pause(transaction: Transaction, provider: str) -> Event | None
     """Ends an automatic pause whose time is over, after a success."""
     if transaction.row(_SQL["end_automatic_pause"], provider=provider) is None:
         return None
-    return Event("provider_resumed", f"{provider} answers again: its pause is over.", "info", provider)
+    return Event(
+        "provider_resumed", f"{provider} answers again: its pause is over.", "info", provider
+    )
 
 
-def end_trial(transaction: Transaction, provider: str, job_id: UUID) -> None:
-    transaction.run(_SQL["end_trial"], provider=provider, job_id=str(job_id))
+def end_trial(transaction: Transaction, provider: str, job_id: str) -> None:
+    transaction.run(_SQL["end_trial"], provider=provider, job_id=job_id)
 
 
 def end_expired_pauses(transaction: Transaction) -> list[Event]:
     """Ends the pauses that named their end, and says so."""
     return [
-        Event("provider_resumed", f"The pause of {row.provider} is over ({row.reason}).", "info", row.provider)
+        Event(
+            "provider_resumed",
+            f"The pause of {row.provider} is over ({row.reason}).",
+            "info",
+            row.provider,
+        )
         for row in transaction.rows(_SQL["end_expired_pauses"])
     ]
 
 
 def add_usage(
-    transaction: Transaction, provider: str, *, requests: int, prompt_tokens: int, completion_tokens: int, cost_usd: Any
+    transaction: Transaction,
+    provider: str,
+    *,
+    requests: int,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cost_usd: Any,
 ) -> None:
     transaction.run(
         _SQL["add_usage"],

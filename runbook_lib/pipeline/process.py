@@ -12,7 +12,6 @@ from typing import Protocol
 from runbook_lib.deadlines import Deadline
 from runbook_lib.pipeline.attempt import (
     Attempt,
-    AttemptOver,
     Completed,
     RequestDraft,
     StoreArticle,
@@ -29,7 +28,9 @@ class Writer(Protocol):
 
     def write(self, job: Job, deadline: Deadline) -> Article: ...
 
-    def check_article(self, article: Article, job: Job, recent: Iterable[tuple[int, ...]]) -> None: ...
+    def check_article(
+        self, article: Article, job: Job, recent: Iterable[tuple[int, ...]]
+    ) -> None: ...
 
 
 class Publisher(Protocol):
@@ -40,8 +41,6 @@ class Publisher(Protocol):
     def create_draft(self, job: Job, article: Article, deadline: Deadline) -> Post: ...
 
     def publish(self, job: Job, post_id: int, deadline: Deadline) -> Post: ...
-
-    def discard(self, post_id: int, deadline: Deadline) -> None: ...
 
 
 class Process:
@@ -62,8 +61,10 @@ class Process:
 
     def __call__(self, attempt: Attempt) -> Completed:
         """Raises `JobFailed`, or `AttemptOver` when the attempt was ended from outside."""
-        article = attempt.article or self._write(attempt)
-        post_id = attempt.job.post_id or self._draft(attempt, article)
+        post_id = attempt.job.post_id
+        if post_id is None:
+            article = attempt.article or self._write(attempt)
+            post_id = self._draft(attempt, article)
         return self._publish(attempt, post_id)
 
     def _write(self, attempt: Attempt) -> Article:
@@ -112,11 +113,9 @@ class Process:
             if found is not None:
                 return found
             attempt.require_lease()
-            post = self._publisher.create_draft(job, article, deadline)
-        if attempt.over:
-            self._publisher.discard(post.post_id, deadline)
-            raise AttemptOver
-        return post
+            # If the attempt turns out not to be ours any more, the draft stays: the attempt that took
+            # over may have adopted it. A draft that nobody adopts is trashed by the next look-up.
+            return self._publisher.create_draft(job, article, deadline)
 
     def _publish(self, attempt: Attempt, post_id: int) -> Completed:
         attempt.require_lease()

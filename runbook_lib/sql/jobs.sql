@@ -30,7 +30,7 @@ SET status = 'processing',
     updated_at = now()
 WHERE job_id = ANY (ARRAY(SELECT job_id FROM publishing UNION ALL SELECT job_id FROM writing))
 RETURNING
-    job_id,
+    job_id::text,
     attempt,
     stage,
     left(topic, %(topic_characters)s) AS topic,
@@ -74,7 +74,7 @@ WITH ended AS (
         lease_until = NULL,
         last_error = CASE ended.run_status WHEN 'error' THEN ended.error WHEN 'completed' THEN NULL ELSE job.last_error END,
         error_class = CASE ended.run_status WHEN 'error' THEN ended.error_class WHEN 'completed' THEN NULL ELSE job.error_class END,
-        post_id = coalesce(ended.post_id, job.post_id),
+        post_id = CASE WHEN ended.error_class = 'wordpress_post_gone' THEN NULL ELSE coalesce(ended.post_id, job.post_id) END,
         post_url = coalesce(ended.post_url, job.post_url),
         post_status = coalesce(ended.post_status, job.post_status),
         completed_at = CASE WHEN ended.job_status = 'completed' THEN now() END,
@@ -101,7 +101,7 @@ WITH ended AS (
     FROM ended
     JOIN settled USING (job_id, attempt)
 )
-SELECT job_id
+SELECT job_id::text
 FROM settled;
 
 -- name: record_late_attempt
@@ -118,8 +118,6 @@ WITH job AS (
     UPDATE content_jobs
     SET stage = 'publish',
         lost_count = 0,
-        draft_requested_at = NULL,
-        post_id = NULL,
         updated_at = now()
     WHERE job_id = %(job_id)s::uuid AND attempt = %(attempt)s AND status = 'processing'
     RETURNING job_id
@@ -171,13 +169,13 @@ RETURNING job_id;
 
 -- name: load_articles
 -- The stored articles of jobs that were claimed at the stage `publish`.
-SELECT job_id, title, excerpt, body_markdown, tags, finish_reason, word_count, likeness_sketch, model
+SELECT job_id::text, title, excerpt, body_markdown, tags, finish_reason, word_count, likeness_sketch, model
 FROM articles
 WHERE job_id = ANY (%(job_ids)s::uuid[]);
 
 -- name: recent_likeness_sketches
 -- Sketches of the newest articles, to compare a new one with.
-SELECT job_id, likeness_sketch
+SELECT job_id::text, likeness_sketch
 FROM articles
 ORDER BY created_at DESC
 LIMIT %(count)s;
@@ -188,7 +186,7 @@ UPDATE content_jobs AS job
 SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
 FROM unnest(%(job_ids)s::uuid[], %(attempts)s::integer[]) AS mine (job_id, attempt)
 WHERE job.job_id = mine.job_id AND job.attempt = mine.attempt AND job.status = 'processing'
-RETURNING job.job_id;
+RETURNING job.job_id::text;
 
 -- name: sweep_expired_leases
 -- Takes jobs back whose lease ran out: pending again at once, or into quarantine when their workers
@@ -227,7 +225,7 @@ WITH expired AS MATERIALIZED (
     FROM expired
     LEFT JOIN articles AS article ON article.job_id = expired.job_id AND article.attempt = expired.attempt
 )
-SELECT swept.job_id, swept.status, expired.attempt, expired.worker
+SELECT swept.job_id::text, swept.status, expired.attempt, expired.worker
 FROM swept
 JOIN expired USING (job_id);
 
