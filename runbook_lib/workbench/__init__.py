@@ -1,1 +1,1 @@
-"""TODO."""
+"""The workbench's own processes: the demo, and what `runbook up` keeps running."""
