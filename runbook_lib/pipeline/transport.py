@@ -210,6 +210,13 @@ class Transport:
         A `repeatable` request that met a connection which the server had closed while it was idle is
         sent again once. Raises `ExchangeFailed`.
         """
+        if deadline.passed():
+            raise ExchangeFailed(
+                "timeout",
+                "its deadline had passed before it began",
+                sent=False,
+                exception_class="TimeoutError",
+            )
         with _watched_call(deadline) as call:
             try:
                 try:

@@ -122,14 +122,23 @@ class WordPressConnection:
         repeatable: bool,
     ) -> Answer:
         site = self._site or self._site_or_failure(deadline)
-        address = self._address(site.pretty_addresses, f"/wp/v2/{path}", query or {})
         body = None if fields is None else json.dumps(fields).encode("utf-8")
-        answer = self._exchange(method, address, body, deadline, repeatable=repeatable)
-        redirected = 300 <= answer.status < 400
-        if redirected or (answer.status == 404 and code_of(answer) in (None, "rest_no_route")):
-            # The permalinks may have been changed: look for the REST API again next time.
-            self._site = None
+        for _ in range(2):
+            address = self._address(site.pretty_addresses, f"/wp/v2/{path}", query or {})
+            answer = self._exchange(method, address, body, deadline, repeatable=repeatable)
+            if not _not_wordpress(answer) or (moved := self._moved(site, deadline)) is None:
+                break
+            site = moved
         return answer
+
+    def _moved(self, site: Site, deadline: Deadline) -> Site | None:
+        """The site, if its permalinks were changed since it was found; nothing was made then."""
+        self._site = None
+        try:
+            found = self.site(deadline)
+        except (JobFailed, ExchangeFailed):
+            return None
+        return found if found.pretty_addresses != site.pretty_addresses else None
 
     def _site_or_failure(self, deadline: Deadline) -> Site:
         try:
@@ -188,3 +197,10 @@ class WordPressConnection:
         if failure.error_class == "wordpress_redirected":
             return failure
         return replace(failure, error_class="wordpress_rest_off")
+
+
+def _not_wordpress(answer: Answer) -> bool:
+    """Whether something answered that does not know the REST API: a redirect, or a 404 of its own."""
+    return 300 <= answer.status < 400 or (
+        answer.status == 404 and code_of(answer) in (None, "rest_no_route")
+    )
