@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 PARENT = """
@@ -35,8 +37,6 @@ DEAF = PATIENT.replace("sys.exit(0)", "pass")
 
 class Parent:
     def __init__(self, programs: list[tuple[str, str, float]], output: Path) -> None:
-        import json
-
         self._output = output
         commands = [(name, [sys.executable, "-c", code], grace) for name, code, grace in programs]
         with output.open("w") as file:
@@ -81,14 +81,9 @@ def parent(tmp_path: Path) -> Iterator[Callable[..., Parent]]:
 
 def is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return (
-        "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-        if Path("/proc").exists()
-        else True
-    )
 
 
 def test_a_program_that_is_killed_is_started_again(parent: Callable[..., Parent]) -> None:
@@ -136,3 +131,15 @@ def test_a_program_that_does_not_stop_is_killed_with_its_whole_group(
     assert running.stop() == 0
     assert "worker: did not stop within 0.5 s: killed" in running.said
     assert not any(map(is_alive, pids))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel does it on Linux only")
+def test_programs_stop_when_the_parent_is_killed(parent: Callable[..., Parent]) -> None:
+    running = parent(("worker", PATIENT, 5))
+    pid = running.pid_of("worker")
+    running.process.kill()
+    running.process.wait()
+    until = time.monotonic() + 30
+    while is_alive(pid):
+        assert time.monotonic() < until
+        time.sleep(0.02)

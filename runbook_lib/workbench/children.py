@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,15 @@ class Program:
     name: str
     command: Sequence[str]
     stop_grace_seconds: float
+
+
+def dying_with_parent(command: Sequence[str]) -> list[str]:
+    """The command, asked by the kernel to stop when the process that started it is killed.
+
+    Linux only; elsewhere a program outlives a killed parent, and ends when it is told to.
+    """
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else list(command)
 
 
 class Child:
@@ -61,7 +72,7 @@ class Child:
         self._started_at = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                self.program.command,
+                dying_with_parent(self.program.command),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
