@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from runbook_lib.database.connection import Connection, Database, Transaction
-from runbook_lib.settings import Settings
+
+if TYPE_CHECKING:
+    from runbook_lib.settings import Settings
 
 __all__ = ["Connection", "Database", "Transaction", "open_database"]
 
