@@ -24,7 +24,7 @@ JSON_CANDIDATES = 500
 
 # 403 under these codes: logged in, but the role does not reach. Other 403s restrict the REST API itself.
 _PERMISSION_CODES = re.compile(
-    r"^rest_(cannot_|forbidden_(context|status)|user_cannot|not_allowed)"
+    r"^rest_(cannot_|forbidden_(context|status)|user_cannot|not_allowed|invalid_param)"
 )
 _REASON_CLASSES = {
     "timeout": "wordpress_timeout",
@@ -126,7 +126,7 @@ def refusal(answer: Answer, request: str) -> Failure:
     code = found.get("code") if isinstance(found.get("code"), str) else None
     waits = retry_after_seconds(answer.headers)
     return Failure(
-        _class_of(answer, code, waits),
+        _class_of(_real_status(answer, found), code, waits),
         _sentence(answer, request, found, code),
         stage="publish",
         provider="wordpress",
@@ -148,8 +148,20 @@ def no_answer(error: ExchangeFailed, request: str) -> Failure:
     )
 
 
-def _class_of(answer: Answer, code: str | None, waits: float | None) -> str:
-    status = answer.status
+def _real_status(answer: Answer, found: dict[str, Any]) -> int:
+    """The status, or what a refused parameter hides below it: a list of drafts that is asked for with a
+    wrong password is answered 400, and the 401 stands inside."""
+    data = found.get("data")
+    details = data.get("details") if isinstance(data, dict) else None
+    for each in details.values() if answer.status == 400 and isinstance(details, dict) else ():
+        inner = each.get("data") if isinstance(each, dict) else None
+        status = inner.get("status") if isinstance(inner, dict) else None
+        if status in (401, 403):
+            return int(status)
+    return answer.status
+
+
+def _class_of(status: int, code: str | None, waits: float | None) -> str:
     if status == 401:
         return "wordpress_login_failed"
     if status == 403:
@@ -212,6 +224,7 @@ def _kind(answer: Answer) -> str:
 
 def plain(text: str) -> str:
     """Text for people: without tags, entities and line ends."""
+    text = re.sub(r"</?(?:a|b|code|em|i|span|strong)\b[^>]*>", "", text)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 

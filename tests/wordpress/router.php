@@ -62,7 +62,7 @@ switch ($fault['kind'] ?? '') {
             }
             if (isset($fault['status'])) {
                 header_remove();
-                http_response_code($fault['status']);
+                header('HTTP/1.1 ' . $fault['status'] . ' Injected', true, $fault['status']);
                 header('Content-Type: text/html');
                 return page($fault['status']);
             }
