@@ -1,4 +1,4 @@
-"""Drains a database with one worker process and a handler that sleeps; prints {"rate", "starts", "resident_megabytes"}.
+"""Drains a database with one worker process and a handler that sleeps; prints its rate, seconds and memory as JSON.
 
 python -m benchmarks.drain URL CONCURRENCY PREFETCH SLEEP_SECONDS
 """
@@ -38,8 +38,7 @@ def drain(url: str, concurrency: int, prefetch: int, sleep_seconds: float) -> di
     return {
         "status": status,
         "rate": (len(starts) - 1) / elapsed if elapsed else 0.0,
-        "first_start": min(starts, default=0.0),
-        "last_start": max(starts, default=0.0),
+        "seconds": elapsed + sleep_seconds,
         "jobs": jobs,
         "resident_megabytes": resident,
     }

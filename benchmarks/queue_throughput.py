@@ -30,7 +30,7 @@ def main() -> None:
     with server() as running:
         peer_url = running.new_database(migrated=False).url
         for _ in range(ROUNDS):
-            ours.append(drain_ours(running, JOBS, CONCURRENCY, PREFETCH, 0))
+            ours.append(drain_ours(running, JOBS, CONCURRENCY, PREFETCH, 0)["rate"])
             for batch in PGQUEUER_BATCHES:
                 pgqueuer[batch].append(
                     peer_rate(python, "pgqueuer_worker.py", peer_url, PGQUEUER_JOBS, batch, 0, 0)
@@ -76,8 +76,8 @@ def main() -> None:
 
 def drain_ours(
     running: Server, jobs: int, concurrency: int, prefetch: int, sleep_seconds: float
-) -> float:
-    """Jobs a second of one worker process on a fresh database."""
+) -> dict[str, Any]:
+    """What one worker process says of draining a fresh database."""
     database = running.new_database()
     add_topics(database, jobs)
     answer = run_json(
@@ -87,7 +87,7 @@ def drain_ours(
     with database.transaction() as transaction:
         runs = transaction.value("SELECT count(*) FROM job_runs WHERE status = 'completed'")
     assert answer["status"] == 0 and runs == jobs, f"{runs} of {jobs} runs recorded"
-    return float(answer["rate"])
+    return answer
 
 
 def peer_rate(python: Path, worker: str, *arguments: Any) -> float:

@@ -67,6 +67,7 @@ class Permits:
         self._buckets: dict[str, float] = {}
         self._trials: set[str] = set()
         self.events: list[Event] = []
+        self._capped = {row.provider for row in self._rows.values() if self._pause_at_cap(row)}
 
     @property
     def drain(self) -> bool:
@@ -74,6 +75,8 @@ class Permits:
 
     def pause_left_seconds(self, provider: str) -> float | None:
         """0 when the provider is open, None when the pause has no end, else seconds."""
+        if provider in self._capped:
+            return None
         row = self._rows[provider]
         if not row.pause_stands or row.pause_time_is_over:
             return 0
@@ -116,8 +119,7 @@ class Permits:
         row = self._rows[provider]
         if row.pause_stands:
             return self._count_trial(provider)
-        if reason := self._cap_met(row):
-            self._pause_until_tomorrow(provider, reason)
+        if provider in self._capped:
             return 0
         if row.requests_per_minute is None and row.concurrency is None:
             return UNLIMITED
@@ -132,26 +134,18 @@ class Permits:
         self._trials.add(provider)
         return 1
 
-    def _cap_met(self, row: Any) -> str | None:
-        if row.daily_cost_usd is not None and row.cost_usd_today >= row.daily_cost_usd:
-            return f"Today's cost of ${row.cost_usd_today:.4f} met the daily cap of ${row.daily_cost_usd}."
-        if row.daily_tokens is not None and row.tokens_today >= row.daily_tokens:
-            return f"Today's {row.tokens_today} tokens met the daily cap of {row.daily_tokens}."
-        return None
-
-    def _pause_until_tomorrow(self, provider: str, reason: str) -> None:
+    def _pause_at_cap(self, row: Any) -> bool:
+        """Pauses a provider whose daily cap is met until midnight UTC; True when it is met."""
+        reason = _cap_met(row)
+        if reason is None or row.pause_stands:
+            return False
         paused = self._transaction.row(
-            _SQL["pause_until_tomorrow"], provider=provider, reason=reason, worker=self._worker
+            _SQL["pause_until_tomorrow"], provider=row.provider, reason=reason, worker=self._worker
         )
         if paused is not None:
-            self.events.append(
-                Event(
-                    "daily_cap_reached",
-                    f"{reason} {provider} is paused until midnight UTC.",
-                    "critical",
-                    provider,
-                )
-            )
+            message = f"{reason} {row.provider} is paused until midnight UTC."
+            self.events.append(Event("daily_cap_reached", message, "critical", row.provider))
+        return True
 
     def _count_limited(self, row: Any) -> int:
         locked = self._transaction.row(_SQL["lock_limits"], providers=[row.provider])
@@ -167,6 +161,16 @@ class Permits:
             begun = jobs.get(stage, 0) - self._asking.get(stage, 0)
             allowed = min(allowed, row.concurrency - begun)
         return max(0, allowed)
+
+
+def _cap_met(row: Any) -> str | None:
+    if row.daily_cost_usd is not None and row.cost_usd_today >= row.daily_cost_usd:
+        return (
+            f"Today's cost of ${row.cost_usd_today:.4f} met the daily cap of ${row.daily_cost_usd}."
+        )
+    if row.daily_tokens is not None and row.tokens_today >= row.daily_tokens:
+        return f"Today's {row.tokens_today} tokens met the daily cap of {row.daily_tokens}."
+    return None
 
 
 def pause_provider(
