@@ -295,15 +295,33 @@ CREATE TABLE changes (
     sample      jsonb       NOT NULL DEFAULT '[]',
     digest      text        NOT NULL,
     status      text        NOT NULL DEFAULT 'planned' CHECK (status IN ('planned', 'applying', 'applied', 'failed')),
+    applying_action uuid,
+    applying_until  timestamptz,
     applied_at  timestamptz,
     applied_by  text,
     result      jsonb,
     undo        jsonb
 );
+COMMENT ON COLUMN changes.applying_until IS 'Past it a change that is being applied row by row may be gone on with by somebody else.';
+
+-- The rows of a change that was applied: what was done of it, and what undoing it needs.
+CREATE TABLE change_rows (
+    change_id uuid        NOT NULL REFERENCES changes ON DELETE CASCADE,
+    row_key   text        NOT NULL,
+    position  integer     NOT NULL,
+    outcome   text        NOT NULL DEFAULT 'left' CHECK (outcome IN ('left', 'changed', 'unchanged', 'failed')),
+    seen      jsonb,
+    before    jsonb,
+    after     jsonb,
+    error     text,
+    acted_at  timestamptz,
+    PRIMARY KEY (change_id, row_key)
+);
 
 CREATE TABLE admin_actions (
     action_id  uuid        NOT NULL DEFAULT time_ordered_uuid() PRIMARY KEY,
     acted_at   timestamptz NOT NULL DEFAULT now(),
+    expected_by timestamptz NOT NULL DEFAULT now() + interval '1 minute',
     ended_at   timestamptz,
     actor      text        NOT NULL,
     host       text,
@@ -316,7 +334,9 @@ CREATE TABLE admin_actions (
     after      jsonb,
     error      text
 );
+COMMENT ON COLUMN admin_actions.expected_by IS 'An action that is still `started` past this time lost its process; whoever looks next closes it as failed.';
 CREATE INDEX admin_actions_acted_at ON admin_actions (acted_at);
+CREATE INDEX admin_actions_started ON admin_actions (expected_by) WHERE outcome = 'started';
 
 -- Every run of a procedure: opened before the kernel starts, closed as what really happened.
 CREATE TABLE notebook_runs (
@@ -377,7 +397,7 @@ BEGIN
         FOR title IN SELECT relname FROM pg_class
             WHERE relnamespace = home::regnamespace AND relkind IN ('r', 'p')
             AND relname = ANY (ARRAY['content_jobs', 'job_runs', 'job_runs_default', 'articles', 'events', 'workers',
-                'provider_pauses', 'provider_limits', 'provider_usage', 'changes', 'admin_actions',
+                'provider_pauses', 'provider_limits', 'provider_usage', 'changes', 'change_rows', 'admin_actions',
                 'notebook_runs', 'schedule_runs']) LOOP
             EXECUTE format('REVOKE ALL ON %I.%I FROM %I', home, title, api);
         END LOOP;

@@ -1,0 +1,122 @@
+"""The record of what operators did: a row in `admin_actions`, opened before anything happens.
+
+The row is committed as `started` first and closed in the transaction of the effect, so that a crash
+leaves a trace. A row that nobody closed by `expected_by` is closed as `failed` by whoever looks next.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2
+
+from runbook_lib.credentials.masking import mask
+from runbook_lib.database.connection import Database, Transaction
+from runbook_lib.database.statements import load
+from runbook_lib.errors import NotFoundError, PlanRefused, RunbookError, UsageError
+
+_SQL = load("admin_actions")
+_REFUSALS = (PlanRefused, UsageError, NotFoundError)
+
+
+@dataclass
+class Action:
+    """One operator's action while it is under way."""
+
+    action_id: str
+    before: Any = None
+    after: Any = None
+    closed: bool = field(default=False, repr=False)
+
+    def done(self, transaction: Transaction, *, before: Any = None, after: Any = None) -> None:
+        """Closes the record in the transaction of the effect: both are kept, or neither."""
+        self.close(transaction, "done", before=before, after=after)
+
+    def close(
+        self,
+        transaction: Transaction,
+        outcome: str,
+        *,
+        before: Any = None,
+        after: Any = None,
+        error: str | None = None,
+    ) -> None:
+        """As `done`, for any outcome: done, failed or refused."""
+        self.before, self.after = before, after
+        _close(transaction, self, outcome, error)
+        self.closed = True
+
+
+@contextmanager
+def admin_action(
+    database: Database,
+    *,
+    actor: str,
+    action: str,
+    target: str | None = None,
+    reason: str | None = None,
+    change_id: str | None = None,
+    deadline_seconds: float | None = None,
+) -> Iterator[Action]:
+    """Records an action: opened before the block, closed by `Action.done` inside it.
+
+    A block that ends without `done` is closed as done in a transaction of its own; one that raises is
+    closed as refused (`PlanRefused`, `UsageError`, `NotFoundError`) or failed, with the error masked.
+    """
+    with database.transaction() as transaction:
+        close_stale_actions(transaction)
+        action_id = transaction.value(
+            _SQL["open_action"],
+            actor=actor,
+            host=socket.gethostname(),
+            action=action,
+            target=target,
+            reason=None if reason is None else mask(reason),
+            change_id=change_id,
+            deadline_seconds=deadline_seconds or 2 * database.deadline_seconds,
+        )
+    opened = Action(action_id)
+    try:
+        yield opened
+    except BaseException as error:
+        _close_after(database, opened, error)
+        raise
+    if not opened.closed:
+        with database.transaction() as transaction:
+            opened.done(transaction, before=opened.before, after=opened.after)
+
+
+def extend_action(transaction: Transaction, action_id: str, seconds: float) -> None:
+    """A long action is still under way: it is stale only after another `seconds`."""
+    transaction.run(_SQL["extend_action"], action_id=action_id, seconds=seconds)
+
+
+def close_stale_actions(transaction: Transaction) -> int:
+    """Closes as failed what was never closed and is past its time; returns how many."""
+    return transaction.run(_SQL["close_stale_actions"])
+
+
+def _close_after(database: Database, action: Action, error: BaseException) -> None:
+    outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
+    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    try:
+        with database.transaction() as transaction:
+            _close(transaction, action, outcome, mask(text))
+    except (RunbookError, psycopg2.Error):
+        pass  # the error itself matters more; the row is closed as stale by whoever looks next
+
+
+def _close(transaction: Transaction, action: Action, outcome: str, error: str | None) -> None:
+    transaction.run(
+        _SQL["close_action"],
+        action_id=action.action_id,
+        outcome=outcome,
+        before=json.dumps(action.before, default=str),
+        after=json.dumps(action.after, default=str),
+        error=error,
+    )
