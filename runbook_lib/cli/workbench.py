@@ -1,0 +1,94 @@
+"""`runbook demo` and `runbook up`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runbook_lib.cli.output import json_option, print_json
+from runbook_lib.settings import PROJECT_DIRECTORY
+
+if TYPE_CHECKING:
+    from runbook_lib.workbench.demo import Outcome
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the demo keeps its things (default: .runbook/demo of the clone).",
+)
+@click.option("--stay-up", is_flag=True, help="Then keep everything running until Ctrl-C.")
+@json_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ...]) -> Any:
+    """Publish the example topics into a sandbox, then write the weekly report.
+
+    Uses an embedded database and a sandbox only, never your database, keys, site or `.env`.
+    With COMMAND, runs that `runbook` command over the demo's things: `runbook demo jobs list`.
+    """
+    from runbook_lib.workbench.demo import DEMO_HOME, Demo, enter_demo
+    from runbook_lib.workbench.up import addresses, on_a_terminal
+    from runbook_lib.workbench.up import stay_up as keep_up
+
+    settings = enter_demo((home or DEMO_HOME).absolute())
+    if command:
+        from runbook_lib.cli import runbook
+
+        return runbook.main(args=list(command), prog_name="runbook demo", standalone_mode=False)
+    running = Demo(settings)
+    with running.place() as (database, providers):
+        outcome = running.publish_and_report(database)
+        if as_json:
+            print_json({**asdict(outcome), "report": outcome.report})
+        else:
+            _say_what_happened(outcome, addresses(settings, database, providers))
+        if stay_up and on_a_terminal():
+            return keep_up(settings)
+    return outcome.exit_code
+
+
+@click.command()
+def up() -> Any:
+    """Keep a worker and the scheduler running, with the database and the sandbox where they are used.
+
+    Without a terminal, a worker takes one pass over the queue instead.
+    """
+    from runbook_lib.settings import load_settings
+    from runbook_lib.workbench.up import up as keep_up
+
+    return keep_up(load_settings())
+
+
+def _say_what_happened(outcome: Outcome, addresses: list[str]) -> None:
+    runbook = _shown(Path(".venv/bin/runbook")) + " demo"
+    click.echo("")
+    click.echo(
+        f"{outcome.completed} topics are published, in the sandbox. {_rest(outcome)}".rstrip()
+    )
+    for post in outcome.posts:
+        click.echo(f"  {post['topic']}  {post['post_url']}")
+    archive = outcome.report.get("archive")
+    click.echo(f"The report ({outcome.report.get('verdict')}): {archive}")
+    for line in addresses:
+        click.echo(line)
+    click.echo("Look around, over the demo's things only:")
+    for command in ("jobs list", "archive list", "run weekly/performance_review", "up"):
+        click.echo(f"  {runbook} {command}")
+
+
+def _rest(outcome: Outcome) -> str:
+    published_now = outcome.added - outcome.error - outcome.waiting
+    parts = [f"{published_now} of them now." if outcome.duplicates else ""]
+    if outcome.error or outcome.waiting:
+        parts.append(
+            f"{outcome.error} ended in error, {outcome.waiting} wait: `runbook demo jobs list` shows them."
+        )
+    return " ".join(filter(None, parts))
+
+
+def _shown(path: Path) -> str:
+    return str(path if (PROJECT_DIRECTORY / path).exists() else Path("runbook"))

@@ -1,0 +1,18 @@
+-- What the demo says about its jobs.
+
+-- name: count_jobs
+-- How many jobs there are in each state.
+SELECT
+    count(*) AS total,
+    count(*) FILTER (WHERE status = 'completed') AS completed,
+    count(*) FILTER (WHERE status = 'error') AS error,
+    count(*) FILTER (WHERE status IN ('pending', 'processing')) AS waiting
+FROM content_jobs;
+
+-- name: newest_posts
+-- The newest posts, to show a few.
+SELECT topic, category, post_url
+FROM content_jobs
+WHERE status = 'completed'
+ORDER BY completed_at DESC, job_id DESC
+LIMIT %(count)s;
