@@ -38,6 +38,7 @@ _ASSIGNED = re.compile(
 _APPLICATION_PASSWORD = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z0-9]{4}(?:(?:[ \u00a0+]|%20)[A-Za-z0-9]{4}){5}(?![A-Za-z0-9])"
 )
+_PLACEHOLDERS = ("", "password", "…")  # in our own texts that show how an address is written
 _PORT_AND_PATH = re.compile(r"\d{1,5}/")
 
 _TERMINAL_SEQUENCES = re.compile(
@@ -101,7 +102,7 @@ def _mask_password_in_address(found: re.Match[str]) -> str:
     # The last @ ends the password: an unencoded @ or / inside it is the usual mistake.
     credentials, _, host = rest.rpartition("@")
     user, colon, password = credentials.partition(":")
-    if not colon or not password or "/" in user or _PORT_AND_PATH.match(password):
+    if not colon or password in _PLACEHOLDERS or "/" in user or _PORT_AND_PATH.match(password):
         return word
     return f"{scheme}://{user}:{MASK}@{host}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg2
 import psycopg2.errors
@@ -55,7 +55,8 @@ def normalise_url(url: str) -> str:
             f"DATABASE_URL must start with postgresql:// (or postgres://); it starts with {shown!r}."
         )
     query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "options"])
-    return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
+    # Not urlunsplit: it drops the // of an address without a host (a Unix socket).
+    return f"postgresql://{parts.netloc}{parts.path}{'?' if query else ''}{query}"
 
 
 def address_without_secret(url: str) -> str:

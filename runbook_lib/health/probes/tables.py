@@ -1,0 +1,231 @@
+"""What stands in the database: the tables and their version, the role's rights, the partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runbook_lib.database.connection import Connection, Database
+from runbook_lib.database.statements import load
+from runbook_lib.health.checks import Check
+from runbook_lib.health.probes import Probe
+
+_SQL = load("doctor")
+PARTITION_WARNING_DAYS = 7
+
+_READ_WRITE = ("SELECT", "INSERT", "UPDATE")
+# What the worker's and the commands' statements do, and no more.
+NEEDED_RIGHTS: Mapping[str, tuple[str, ...]] = {
+    "content_jobs": _READ_WRITE,
+    "job_runs": ("SELECT", "INSERT"),
+    "articles": (*_READ_WRITE, "DELETE"),
+    "events": _READ_WRITE,
+    "workers": (*_READ_WRITE, "DELETE"),
+    "provider_pauses": (*_READ_WRITE, "DELETE"),
+    "provider_limits": _READ_WRITE,
+    "provider_usage": _READ_WRITE,
+    "changes": _READ_WRITE,
+    "admin_actions": _READ_WRITE,
+    "notebook_runs": _READ_WRITE,
+    "schedule_runs": _READ_WRITE,
+}
+
+
+def probe_tables(connection: Connection, database: Database) -> Probe:
+    """Schema, rights, version and partitions, or that the tables are not there."""
+    schema = database.schema
+    with connection.transaction(read_only=True) as transaction:
+        namespace = transaction.row(_SQL["schema_rights"], schema=schema)
+        rights = transaction.rows(_SQL["table_rights"], schema=schema, **_wanted())
+    yield from _schema(namespace, schema)
+    present = {row.relation for row in rights if row.present}
+    if namespace is None or present != set(NEEDED_RIGHTS):
+        yield from _absent(present, schema, may_create=bool(namespace and namespace.may_create))
+        yield from _foreign_pipeline(connection)
+        return
+    yield _version(database)
+    yield from _rights(rights)
+    yield from _hidden_rows(rights)
+    yield from _partitions(connection, schema)
+
+
+def _wanted() -> dict[str, list[str]]:
+    pairs = [(relation, each) for relation, needed in NEEDED_RIGHTS.items() for each in needed]
+    return {
+        "relations": [relation for relation, _ in pairs],
+        "privileges": [each for _, each in pairs],
+    }
+
+
+def _schema(namespace: Any, schema: str) -> Iterator[Check]:
+    name, source = "database.schema", _SQL["schema_rights"].source
+    if namespace is None:
+        yield Check(
+            name,
+            "critical",
+            f"There is no schema {schema}.",
+            source=source,
+            next=f"CREATE SCHEMA {schema}, or correct RUNBOOK_DATABASE_SCHEMA.",
+        )
+    elif not namespace.may_use:
+        yield Check(
+            name,
+            "critical",
+            f"This role may not use the schema {schema}.",
+            source=source,
+            next=f"GRANT USAGE ON SCHEMA {schema} TO this role.",
+        )
+    else:
+        words = (
+            "may create tables in" if namespace.may_create else "may use, but not create tables in,"
+        )
+        yield Check(
+            name,
+            "ok",
+            f"This role {words} the schema {schema}.",
+            value=namespace.may_create,
+            source=source,
+            does_not_prove=None
+            if namespace.may_create
+            else "that `runbook db migrate` works: it needs a role that may create",
+        )
+
+
+def _absent(present: set[str], schema: str, *, may_create: bool) -> Iterator[Check]:
+    source = _SQL["table_rights"].source
+    advice = "`runbook db migrate` makes them."
+    if not may_create:
+        advice = "`runbook db migrate --sql` prints what a role that may create tables has to run."
+    if present - {"content_jobs", "job_runs"}:
+        missing = ", ".join(sorted(set(NEEDED_RIGHTS) - present))
+        words = f"The workbench's tables are incomplete in {schema}; missing: {missing}."
+    elif present:
+        words = f"{' and '.join(sorted(present))} in {schema} are not of the workbench's making."
+        advice = "To run the worker beside them, name another schema in RUNBOOK_DATABASE_SCHEMA and run `runbook db migrate`."
+    else:
+        words = f"The workbench's tables are not in the schema {schema}."
+    yield Check("database.tables", "critical", words, sorted(present), source=source, next=advice)
+
+
+def _foreign_pipeline(connection: Connection) -> Probe:
+    from runbook_lib.health.mapping import recognise
+
+    with connection.transaction(read_only=True) as transaction:
+        proposal = recognise(transaction)
+    if proposal is None:
+        return
+    runs = proposal.runs.relation.title if proposal.runs else "no table"
+    words = f"{proposal.jobs.relation.title} looks like a table of jobs, {runs} like the history of their runs."
+    if missing := proposal.missing():
+        words += f" {len(missing)} of {len(missing) + len(proposal.working())} statements of the runbook would lack a column."
+    yield Check(
+        "database.foreign_pipeline",
+        "ok",
+        words,
+        {
+            "jobs": proposal.jobs.relation.title,
+            "runs": runs,
+            "working": proposal.working(),
+            "missing": missing,
+        },
+        source="mapping.columns",
+        does_not_prove="that the columns mean what they are called",
+        next="To use the procedures on it: `runbook doctor --propose-mapping mapping.toml`.",
+    )
+
+
+def _version(database: Database) -> Check:
+    from runbook_lib.database.schema import current_version, expected_version
+
+    found, expected = current_version(database), expected_version()
+    same = found == expected
+    return Check(
+        "database.tables",
+        "ok" if same else "critical",
+        f"The tables are of version {found}."
+        if same
+        else f"The tables are of version {found}, this program expects {expected}.",
+        found,
+        threshold=expected,
+        next=None
+        if same
+        else "Run `runbook db migrate` if the tables are older, else update this program.",
+    )
+
+
+def _rights(rights: list[Any]) -> Iterator[Check]:
+    missing: dict[str, list[str]] = {}
+    for row in rights:
+        if not row.granted:
+            missing.setdefault(row.relation, []).append(row.privilege)
+    words = "; ".join(f"{' and '.join(each)} on {relation}" for relation, each in missing.items())
+    grants = "; ".join(
+        f"GRANT {', '.join(each)} ON {relation} TO this role" for relation, each in missing.items()
+    )
+    yield Check(
+        "database.rights",
+        "critical" if missing else "ok",
+        f"This role lacks {words}."
+        if missing
+        else "This role has every right that the worker needs.",
+        missing or None,
+        source=_SQL["table_rights"].source,
+        next=f"{grants}." if missing else None,
+    )
+
+
+def _hidden_rows(rights: list[Any]) -> Iterator[Check]:
+    hidden = sorted({row.relation for row in rights if row.rows_hidden})
+    if hidden:
+        yield Check(
+            "database.row_security",
+            "critical",
+            f"Row-level security applies to this role on {', '.join(hidden)}: rows may be missing without any error, "
+            "and an empty queue proves nothing.",
+            hidden,
+            source=_SQL["table_rights"].source,
+            next="Connect as the tables' owner, or grant BYPASSRLS, or add a policy for this role.",
+        )
+
+
+def _partitions(connection: Connection, schema: str) -> Iterator[Check]:
+    with connection.transaction(read_only=True) as transaction:
+        right = transaction.row(_SQL["partition_function_rights"], schema=schema)
+        row = transaction.row(_SQL["partitions"])
+    if right is None or not right.may_execute:
+        yield Check(
+            "database.partition_function",
+            "warning",
+            "This role may not call make_job_runs_partitions: workers cannot make partitions ahead.",
+            source=_SQL["partition_function_rights"].source,
+            next="GRANT EXECUTE ON FUNCTION make_job_runs_partitions(integer) TO this role.",
+        )
+    source, advice = (
+        _SQL["partitions"].source,
+        "SELECT make_job_runs_partitions(); a running worker does it every hour.",
+    )
+    days = float(row.days_ahead) if row is not None and row.days_ahead is not None else 0.0
+    short = days < PARTITION_WARNING_DAYS
+    yield Check(
+        "database.partitions",
+        "warning" if short else "ok",
+        f"Partitions of job_runs are made for {days:.0f} days ahead.",
+        round(days, 1),
+        "days",
+        PARTITION_WARNING_DAYS,
+        source,
+        next=advice if short else None,
+    )
+    strays = row.stray_rows if row is not None else 0
+    yield Check(
+        "database.default_partition",
+        "warning" if strays else "ok",
+        f"The default partition of job_runs holds {strays}{' or more' if strays >= 1000 else ''} rows."
+        if strays
+        else "The default partition of job_runs is empty, as it should be.",
+        strays,
+        "rows",
+        0,
+        source,
+        next=f"Nothing is lost. {advice}" if strays else None,
+    )
