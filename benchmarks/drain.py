@@ -39,6 +39,8 @@ def drain(url: str, concurrency: int, prefetch: int, sleep_seconds: float) -> di
         "status": status,
         "rate": (len(starts) - 1) / elapsed if elapsed else 0.0,
         "seconds": elapsed + sleep_seconds,
+        "first_start": min(starts, default=0.0),
+        "last_start": max(starts, default=0.0),
         "jobs": jobs,
         "resident_megabytes": resident,
     }

@@ -14,7 +14,9 @@ import procrastinate
 
 
 async def measure(dsn: str, jobs: int, concurrency: int, sleep_seconds: float) -> float:
-    connector = procrastinate.PsycopgConnector(conninfo=dsn, min_size=concurrency, max_size=concurrency)
+    connector = procrastinate.PsycopgConnector(
+        conninfo=dsn, min_size=concurrency, max_size=concurrency
+    )
     app = procrastinate.App(connector=connector)
     starts: list[float] = []
 
@@ -29,7 +31,9 @@ async def measure(dsn: str, jobs: int, concurrency: int, sleep_seconds: float) -
             await app.schema_manager.apply_schema_async()
         await connector.execute_query_async("TRUNCATE procrastinate_jobs CASCADE")
         await work.batch_defer_async(*[{} for _ in range(jobs)])
-        await app.run_worker_async(wait=False, concurrency=concurrency, install_signal_handlers=False)
+        await app.run_worker_async(
+            wait=False, concurrency=concurrency, install_signal_handlers=False
+        )
     assert len(starts) == jobs, f"{len(starts)} of {jobs} ran"
     return (jobs - 1) / (max(starts) - min(starts))
 
