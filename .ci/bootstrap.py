@@ -88,6 +88,8 @@ def become(command: list[str], arguments: list[str]) -> int:
     """Replaces this process, so that Ctrl-C and the exit status are the command's own."""
     python = str(ROOT / ".venv" / "bin" / "python")
     os.chdir(str(ROOT))
+    # Where this is set, each of the many processes would compile the same libraries again: seconds each.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.stdout.flush()
     os.execv(python, [python, *command, *arguments])
     return 3
