@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import socket
 import threading
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,11 @@ class Guard:
             self.expired = True
             shutters = list(self._shutters)
         for shut in shutters:
-            shut()
+            try:
+                shut()
+            except Exception as error:
+                # What it wanted to shut is closed already. The watchdog must live on for all others.
+                _log.debug("nothing left to shut at the deadline: %s", error)
 
     def close(self) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 import psycopg2.errors
@@ -21,6 +21,7 @@ from runbook_lib.database.statements import Statement
 from runbook_lib.deadlines import WATCHDOG, Deadline, Guard, shut_descriptor
 from runbook_lib.errors import (
     ConfigurationError,
+    CouldNotBeDone,
     DatabaseNotMigrated,
     DatabaseUnreachable,
     DeadlineExceeded,
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
 psycopg2.extras.register_uuid()
 
 _SCHEMES = ("postgres", "postgresql", "postgresql+psycopg2")
+_NOT_AN_ADDRESS = (
+    "DATABASE_URL is not an address. Expected postgresql://user:password@host:port/database; "
+    "characters such as / # ? @ or % in the password must be percent-encoded."
+)
+# How much sooner the server gives up than the link is shut: a slow statement then ends in an answer,
+# and the connection stays of use.
+_SERVER_LEAD = 0.9
+_LONGEST_SERVER_LEAD_SECONDS = 0.5
+# Shut down or terminated (57P…), connection failure (08…; what PgBouncer answers too), idle too long.
+_ENDED_BY_THE_SERVER = ("57P", "08", "25P03", "25P04")
 
 
 def normalise_url(url: str) -> str:
@@ -41,22 +52,35 @@ def normalise_url(url: str) -> str:
     Takes `postgres://`, `postgresql://` and `postgresql+psycopg2://`. Raises `ConfigurationError`
     that never shows the address, since it holds a password.
     """
+    address = url.strip()
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        raise ConfigurationError(
-            "DATABASE_URL is not an address. Expected postgresql://user:password@host:port/database; "
-            "characters such as / or # in the password must be percent-encoded."
-        ) from None
+        raise ConfigurationError(_NOT_AN_ADDRESS) from None
     if parts.scheme not in _SCHEMES:
-        shown = parts.scheme if parts.scheme.isalnum() and len(parts.scheme) < 12 else "something else"
+        shown = (
+            parts.scheme if parts.scheme.isalnum() and len(parts.scheme) < 12 else "something else"
+        )
         raise ConfigurationError(
             f"DATABASE_URL must start with postgresql:// (or postgres://); it starts with {shown!r}."
         )
-    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "options"])
+    # A password with / ? # or @ in it ends too early: what looks like the host or the database is
+    # then a part of the password, and would be shown.
+    elsewhere = "@" not in parts.netloc and "@" in parts.path + parts.query
+    if parts.fragment or elsewhere or parts.netloc.count("@") > 1:
+        raise ConfigurationError(_NOT_AN_ADDRESS)
+    query = "&".join(
+        each for each in parts.query.split("&") if each and each.split("=")[0] != "options"
+    )
     # Not urlunsplit: it drops the // of an address without a host (a Unix socket).
-    return f"postgresql://{parts.netloc}{parts.path}{'?' if query else ''}{query}"
+    normalised = f"postgresql://{parts.netloc}{parts.path}{'?' if query else ''}{query}"
+    try:
+        psycopg2.extensions.parse_dsn(normalised)
+    except psycopg2.ProgrammingError:
+        # Its message quotes what it does not understand, which may be the password.
+        raise ConfigurationError(_NOT_AN_ADDRESS) from None
+    return normalised
 
 
 def address_without_secret(url: str) -> str:
@@ -116,7 +140,9 @@ class Transaction:
 class Connection:
     """One connection; every transaction on it ends within its deadline, whatever the link does."""
 
-    def __init__(self, raw: psycopg2.extensions.connection, schema: str, deadline_seconds: float) -> None:
+    def __init__(
+        self, raw: psycopg2.extensions.connection, schema: str, deadline_seconds: float
+    ) -> None:
         self.raw = raw
         self._schema = schema
         self._deadline_seconds = deadline_seconds
@@ -147,17 +173,25 @@ class Connection:
                     cursor.execute("COMMIT")
             except psycopg2.Error as error:
                 self._roll_back()
-                raise _ours(error, guard, seconds, self._schema) from error
+                explained = _ours(error, guard, seconds, self._schema)
+                if explained is error:
+                    raise
+                raise explained from error
             except BaseException:
                 self._roll_back()
                 raise
+            finally:
+                # Its socket is shut: whoever looks at `broken` must not use it again.
+                if guard.expired:
+                    self.close()
 
     def _begin(self, seconds: float, lock_timeout_seconds: float | None, read_only: bool) -> str:
-        lock_timeout = min(lock_timeout_seconds or seconds * 0.5, seconds * 0.9)
+        server = max(seconds * _SERVER_LEAD, seconds - _LONGEST_SERVER_LEAD_SECONDS)
+        lock_timeout = min(lock_timeout_seconds or seconds * 0.5, server * 0.9)
         return (
             f"BEGIN{' READ ONLY' if read_only else ''}; "
-            f"SET LOCAL search_path TO {self._schema}, public; "
-            f"SET LOCAL statement_timeout TO {max(1, int(seconds * 1000))}; "
+            f'SET LOCAL search_path TO "{self._schema}", public; '
+            f"SET LOCAL statement_timeout TO {max(1, int(server * 1000))}; "
             f"SET LOCAL lock_timeout TO {max(1, int(lock_timeout * 1000))}; "
             f"SET LOCAL idle_in_transaction_session_timeout TO {max(1, int(seconds * 1000)) + 1000}"
         )
@@ -204,6 +238,8 @@ class Database:
     ) -> None:
         self._url = normalise_url(url)
         known_secrets.register_address(self._url, "the database password")
+        for password in parse_qs(urlsplit(self._url).query).get("password", ()):
+            known_secrets.register(password, "the database password")
         self.schema = schema
         self.deadline_seconds = deadline_seconds
         self.application_name = application_name
@@ -223,23 +259,37 @@ class Database:
         return address_without_secret(self._url)
 
     def connect(self, *, connect_timeout_seconds: float = 10) -> Connection:
-        """A new connection. Raises `DatabaseUnreachable` with the server's reason."""
+        """A new connection. Raises `DatabaseUnreachable` with the server's reason.
+
+        The time-out is for each address that the host's name has. An embedded server that was killed
+        is started again.
+        """
         try:
-            raw = psycopg2.connect(
+            raw = self._connect(connect_timeout_seconds)
+        except DatabaseUnreachable:
+            if self._hold is None:
+                raise
+            self._hold.ensure()
+            raw = self._connect(connect_timeout_seconds)
+        raw.autocommit = True
+        return Connection(raw, self.schema, self.deadline_seconds)
+
+    def _connect(self, timeout_seconds: float, **factories: Any) -> psycopg2.extensions.connection:
+        try:
+            return psycopg2.connect(
                 self._url,
                 application_name=self.application_name,
-                connect_timeout=max(2, int(connect_timeout_seconds)),
+                connect_timeout=max(2, int(timeout_seconds)),
                 keepalives_idle=10,
                 keepalives_interval=5,
                 keepalives_count=3,
+                **factories,
             )
-        except psycopg2.OperationalError as error:
+        except psycopg2.Error as error:
             raise DatabaseUnreachable(
                 f"No connection to the database at {self.address}: {_first_line(error)}. "
                 "Run `runbook doctor` to see which step fails."
             ) from None
-        raw.autocommit = True
-        return Connection(raw, self.schema, self.deadline_seconds)
 
     @contextmanager
     def transaction(self, **options: Any) -> Iterator[Transaction]:
@@ -247,25 +297,14 @@ class Database:
         with self.connect() as connection, connection.transaction(**options) as transaction:
             yield transaction
 
-    def engine(self) -> sqlalchemy.Engine:
+    def engine(self, deadline_seconds: float | None = None) -> sqlalchemy.Engine:
         """A SQLAlchemy engine without a pool of its own, for pandas, Alembic and ad-hoc questions."""
-        import sqlalchemy
-        import sqlalchemy.pool
+        from runbook_lib.database.engine import guarded_engine
 
-        def connect() -> psycopg2.extensions.connection:
-            connection = self.connect()
-            connection.raw.autocommit = False
-            return connection.raw
-
-        engine = sqlalchemy.create_engine(
-            "postgresql+psycopg2://", creator=connect, poolclass=sqlalchemy.pool.NullPool
+        seconds = deadline_seconds or self.deadline_seconds
+        return guarded_engine(
+            lambda **factories: self._connect(10, **factories), f'"{self.schema}", public', seconds
         )
-        sqlalchemy.event.listen(
-            engine,
-            "begin",
-            lambda link: link.exec_driver_sql(f"SET LOCAL search_path TO {self.schema}, public"),
-        )
-        return engine
 
     def close(self) -> None:
         if self._hold is not None:
@@ -280,17 +319,29 @@ class Database:
 
 
 def _ours(error: psycopg2.Error, guard: Guard, seconds: float, schema: str) -> Exception:
+    if isinstance(error, psycopg2.errors.QueryCanceled) and not _timed_out(guard, seconds):
+        return CouldNotBeDone(f"The statement was cancelled at the server: {_first_line(error)}")
     if guard.expired or isinstance(error, psycopg2.errors.QueryCanceled):
         return DeadlineExceeded(f"The database did not answer within {seconds:g} s.")
     if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
         return DatabaseNotMigrated(
             f"{_first_line(error)} (schema {schema!r}). Run `runbook db migrate`, or set RUNBOOK_DATABASE_SCHEMA."
         )
-    if error.pgcode is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+    if error.pgcode is None and (
+        isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        # What psycopg2 raises when the link breaks in the middle of an answer.
+        or type(error) is psycopg2.DatabaseError
+    ):
         return DatabaseUnreachable(f"The connection to the database broke: {_first_line(error)}")
-    if error.pgcode is not None and error.pgcode.startswith(("57P", "08")):
+    if error.pgcode is not None and error.pgcode.startswith(_ENDED_BY_THE_SERVER):
         return DatabaseUnreachable(f"The database ended the connection: {_first_line(error)}")
     return error
+
+
+def _timed_out(guard: Guard, seconds: float) -> bool:
+    """Whether a cancelled statement met our time-out; else somebody cancelled it."""
+    lead = min(seconds * (1 - _SERVER_LEAD), _LONGEST_SERVER_LEAD_SECONDS)
+    return guard.expired or guard.deadline.remaining_seconds() <= lead * 1.5
 
 
 def _first_line(error: BaseException) -> str:

@@ -40,7 +40,9 @@ def load(file: str) -> dict[str, Statement]:
             if name:
                 body = "\n".join(text).strip().rstrip(";")
                 if not description or not body or name in statements:
-                    raise ValueError(f"sql/{file}.sql: {name} needs a description, a body and a name of its own")
+                    raise ValueError(
+                        f"sql/{file}.sql: {name} needs a description, a body and a name of its own"
+                    )
                 statements[name] = Statement(f"{file}.{name}", " ".join(description), body)
             name, description, text = heading[1], [], []
         elif line.startswith("--") and not any(text):

@@ -22,6 +22,20 @@ BEGIN
     END IF;
 END
 $body$;
+-- Whoever may insert a job needs its default; where functions are closed to PUBLIC that must be said.
+GRANT EXECUTE ON FUNCTION time_ordered_uuid() TO PUBLIC;
+
+-- On Supabase whatever stands in `public` is granted to the roles of the Data API by default
+-- privileges, new partitions included: so it is taken away again.
+CREATE FUNCTION hide_from_data_api(relation regclass) RETURNS void LANGUAGE plpgsql AS $function$
+DECLARE
+    api text;
+BEGIN
+    FOR api IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %I', relation, api);
+    END LOOP;
+END
+$function$;
 
 CREATE TABLE content_jobs (
     job_id                uuid        NOT NULL DEFAULT time_ordered_uuid(),
@@ -93,7 +107,11 @@ $function$;
 -- The condition is evaluated without calling the function, so a permitted change pays next to nothing.
 CREATE TRIGGER content_jobs_transition BEFORE UPDATE ON content_jobs FOR EACH ROW
 WHEN (
-    NEW.attempt < OLD.attempt
+    NEW.job_id <> OLD.job_id
+    OR NEW.attempt < OLD.attempt
+    -- A claim, and a change of hands, take a new fencing number.
+    OR (NEW.status = 'processing' AND NEW.attempt = OLD.attempt
+        AND (OLD.status <> 'processing' OR NEW.worker <> OLD.worker))
     OR (OLD.status <> NEW.status AND NOT (
         (OLD.status = 'pending' AND NEW.status IN ('processing', 'error'))
         OR (OLD.status = 'processing' AND NEW.status IN ('completed', 'error', 'pending'))
@@ -144,41 +162,80 @@ CREATE INDEX job_runs_execution_time ON job_runs USING brin (execution_time) WIT
 -- A row here means that partitions were not made in time: nothing is lost, and it is an alarm.
 CREATE TABLE job_runs_default PARTITION OF job_runs DEFAULT;
 
--- Makes the weekly partitions (Monday to Monday, UTC) from this week to `weeks_ahead` weeks from now;
--- rows that had to go to the default partition move where they belong. Runs with the rights of the
--- schema's owner, so that an ordinary worker role may call it. A new table is attached rather than
--- created as a partition: that takes no lock that would stop reads and writes.
+-- Makes the weekly partitions (Monday to Monday, UTC) from this week to `weeks_ahead` weeks from now,
+-- and those for rows that had to go to the default partition, which move there, with an event. Runs with
+-- the rights of the schema's owner, so that an ordinary worker role may call it; its search_path is set
+-- below. A new table is attached rather than created as a partition: that does not stop reads and
+-- writes of the others. Attaching locks the default partition: it waits for that two seconds at most,
+-- then fails, and the next call does it. While somebody else is at it, returns 0.
 CREATE FUNCTION make_job_runs_partitions(weeks_ahead integer DEFAULT 4) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER AS $function$
+LANGUAGE plpgsql SECURITY DEFINER
+SET timezone TO 'UTC'
+SET lock_timeout TO '2s'
+AS $function$
 DECLARE
-    home    text := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                     WHERE c.oid = 'job_runs'::regclass);
-    week    timestamptz := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
-    until   timestamptz := week + make_interval(weeks => least(greatest(weeks_ahead, 0), 520) + 1);
-    title   text;
-    made    integer := 0;
-    strays  timestamptz;
+    home      text := (SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                       WHERE pg_class.oid = 'job_runs'::regclass);
+    this_week timestamptz := date_trunc('week', now());
+    last_week timestamptz := this_week + make_interval(weeks => least(greatest(weeks_ahead, 0), 520));
+    week      timestamptz;
+    title     text;
+    made      integer := 0;
+    strays    bigint;
+    moved     bigint := 0;
+    refused   text[] := '{}';
     -- A generated column is not moved, but made again.
-    given   text := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-                     WHERE attrelid = 'job_runs'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '');
+    given     text := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+                       WHERE attrelid = 'job_runs'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '');
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('make_job_runs_partitions'));
-    SELECT date_trunc('week', min(execution_time) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' INTO strays FROM job_runs_default;
-    week := least(week, coalesce(strays, week));
-    WHILE week < until LOOP
-        title := format('job_runs_%s', to_char(week AT TIME ZONE 'UTC', 'IYYY_"w"IW'));
-        IF to_regclass(format('%I.%I', home, title)) IS NULL THEN
+    IF NOT pg_try_advisory_xact_lock(hashtext('make_job_runs_partitions'), 'job_runs'::regclass::oid::integer) THEN
+        RETURN 0;
+    END IF;
+    FOR week IN
+        SELECT generate_series(this_week, last_week, interval '7 days')
+        UNION
+        SELECT date_trunc('week', execution_time) FROM job_runs_default
+        WHERE execution_time >= '1970-01-05' AND execution_time < '2200-01-06'
+        ORDER BY 1
+    LOOP
+        title := format('job_runs_%s', to_char(week, 'IYYY_"w"IW'));
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_inherits
+            WHERE inhparent = 'job_runs'::regclass AND inhrelid = to_regclass(format('%I.%I', home, title)));
+        BEGIN
+            -- In this order, and before the rows are moved: none may come in between.
+            LOCK TABLE ONLY job_runs IN SHARE UPDATE EXCLUSIVE MODE;
+            LOCK TABLE job_runs_default IN ACCESS EXCLUSIVE MODE;
             EXECUTE format('CREATE TABLE %I.%I (LIKE %I.job_runs INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)', home, title, home);
+            EXECUTE format('SELECT hide_from_data_api(%L)', format('%I.%I', home, title));
             EXECUTE format(
-                'WITH moved AS (DELETE FROM %I.job_runs_default WHERE execution_time >= %L AND execution_time < %L RETURNING %s) '
+                'WITH moved AS (DELETE FROM job_runs_default WHERE execution_time >= %L AND execution_time < %L RETURNING %s) '
                 'INSERT INTO %I.%I (%s) SELECT %s FROM moved',
-                home, week, week + interval '7 days', given, home, title, given, given);
+                week, week + interval '7 days', given, home, title, given, given);
+            GET DIAGNOSTICS strays = ROW_COUNT;
             EXECUTE format('ALTER TABLE %I.job_runs ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
                 home, home, title, week, week + interval '7 days');
             made := made + 1;
-        END IF;
-        week := week + interval '7 days';
+            moved := moved + strays;
+        EXCEPTION WHEN duplicate_table OR invalid_object_definition THEN
+            -- A table of that name that is not attached, or another partition over the same days.
+            refused := refused || title;
+        END;
     END LOOP;
+    IF moved > 0 THEN
+        INSERT INTO events (kind, level, message, details)
+        VALUES ('job_runs_without_partition', 'warning',
+                format('%s rows of job_runs had no partition in time. They are in one now; nothing is lost.', moved),
+                jsonb_build_object('rows', moved));
+    END IF;
+    IF refused <> '{}' THEN
+        INSERT INTO events (kind, level, message, details)
+        SELECT 'job_runs_partition_refused', 'warning',
+               format('Partitions of job_runs cannot be made: %s. Their names or days are taken by another table; '
+                      'rows of these days stay in job_runs_default.', array_to_string(refused, ', ')),
+               jsonb_build_object('partitions', refused)
+        WHERE NOT EXISTS (SELECT FROM events WHERE kind = 'job_runs_partition_refused' AND occurred_at > now() - interval '1 day');
+    END IF;
     RETURN made;
 END
 $function$;
@@ -387,23 +444,24 @@ CREATE TABLE schedule_runs (
 
 DO $body$
 DECLARE
-    home text := current_schema();
-    api  text;
+    home  text := current_schema();
     title text;
 BEGIN
+    -- Temporary tables come last: otherwise a caller's own could stand in for ours.
     EXECUTE format('ALTER FUNCTION make_job_runs_partitions(integer) SET search_path TO %I, pg_temp', home);
-    -- On Supabase whatever stands in `public` is reachable through the Data API unless it is taken away.
-    FOR api IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        FOR title IN SELECT relname FROM pg_class
-            WHERE relnamespace = home::regnamespace AND relkind IN ('r', 'p')
-            AND relname = ANY (ARRAY['content_jobs', 'job_runs', 'job_runs_default', 'articles', 'events', 'workers',
-                'provider_pauses', 'provider_limits', 'provider_usage', 'changes', 'change_rows', 'admin_actions',
-                'notebook_runs', 'schedule_runs']) LOOP
-            EXECUTE format('REVOKE ALL ON %I.%I FROM %I', home, title, api);
-        END LOOP;
-        EXECUTE format('REVOKE ALL ON FUNCTION make_job_runs_partitions(integer) FROM %I', api);
+    FOREACH title IN ARRAY ARRAY[
+        'content_jobs', 'job_runs', 'job_runs_default', 'articles', 'events', 'events_event_id_seq', 'workers',
+        'provider_pauses', 'provider_limits', 'provider_usage', 'changes', 'change_rows', 'admin_actions',
+        'notebook_runs', 'schedule_runs', 'runbook_schema_version'
+    ] LOOP
+        PERFORM hide_from_data_api(format('%I.%I', home, title)::regclass);
+    END LOOP;
+    FOR title IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION make_job_runs_partitions(integer), hide_from_data_api(regclass) FROM %I', title);
     END LOOP;
 END
 $body$;
+-- It acts with its owner's rights: only for whom it is granted (`runbook db grants ROLE`).
+REVOKE ALL ON FUNCTION make_job_runs_partitions(integer), hide_from_data_api(regclass) FROM PUBLIC;
 
 SELECT make_job_runs_partitions();

@@ -1,0 +1,147 @@
+"""A real PostgreSQL for the tests, a database of its own for each, and nothing of the caller's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import psycopg2.sql
+import pytest
+
+from runbook_lib.database import Database, embedded, schema
+from runbook_lib.settings import CALLER_PREFIXES, Settings, load_settings
+
+TEMPLATE = "migrated"
+# Nothing here has to survive a crash of the machine.
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "log_checkpoints": "off",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_the_callers() -> Iterator[None]:
+    """No test sees the caller's database, keys, site or `.env`. PG_BINDIR names the server to test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(CALLER_PREFIXES) and name != "PG_BINDIR":
+                patch.delenv(name)
+        patch.setenv("RUNBOOK_ENV_FILE", "")
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A RUNBOOK_HOME of the test's own."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test reads its settings anew, and its RUNBOOK_HOME is not the checkout's."""
+    monkeypatch.setenv("RUNBOOK_HOME", str(home))
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
+
+
+@dataclass(frozen=True)
+class Server:
+    """The test run's PostgreSQL; all processes of the run share it."""
+
+    url: str
+    directory: Path
+
+    def address(self, database: str) -> str:
+        """Where a database of this server is, with its password."""
+        return self.url.removesuffix(embedded.DATABASE) + database
+
+    def execute(self, statement: str, *names: str) -> None:
+        """Runs a statement outside a transaction; `{}` in it are filled with quoted names."""
+        raw = psycopg2.connect(self.address("postgres"))
+        raw.autocommit = True
+        try:
+            with raw.cursor() as cursor:
+                identifiers = [psycopg2.sql.Identifier(name) for name in names]
+                cursor.execute(psycopg2.sql.SQL(statement).format(*identifiers))
+        finally:
+            raw.close()
+
+    def exists(self, database: str) -> bool:
+        raw = psycopg2.connect(self.address("postgres"))
+        try:
+            with raw.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
+                return cursor.fetchone() is not None
+        finally:
+            raw.close()
+
+    @contextmanager
+    def new_database(self, template: str = "template0") -> Iterator[str]:
+        """The name of a database that is dropped at the end."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute("CREATE DATABASE {} TEMPLATE {}", name, template)
+        try:
+            yield name
+        finally:
+            self.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server, shared with the other processes of a run under pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "server"
+    url, hold = embedded.acquire(shared, server_settings=FAST)
+    yield Server(url, shared)
+    hold.release()
+    process = embedded.server(shared)
+    if not process.status().held and process.wait_until_stopped(30):
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _template(server: Server) -> str:
+    """A database that was migrated once, to be copied for each test."""
+    with (server.directory / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not server.exists(TEMPLATE):
+            server.execute("CREATE DATABASE {}", "being_migrated")
+            schema.migrate(Database(server.address("being_migrated")))
+            server.execute("ALTER DATABASE {} RENAME TO {}", "being_migrated", TEMPLATE)
+    return TEMPLATE
+
+
+@pytest.fixture
+def new_database(server: Server, _template: str) -> Iterator[Callable[..., Database]]:
+    """Makes databases for one test: `new_database()` migrated, `new_database(migrated=False)` empty."""
+    with ExitStack() as stack:
+
+        def make(*, migrated: bool = True) -> Database:
+            name = stack.enter_context(server.new_database(_template if migrated else "template0"))
+            return Database(server.address(name))
+
+        yield make
+
+
+@pytest.fixture
+def database(new_database: Callable[..., Database]) -> Database:
+    """A migrated database of the test's own."""
+    return new_database()
+
+
+@pytest.fixture
+def settings(database: Database, home: Path) -> Settings:
+    """Settings for the test's database and home; both providers are the sandbox's."""
+    return Settings(database_url=database.url, runbook_home=home)
