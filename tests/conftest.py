@@ -18,6 +18,8 @@ import pytest
 from runbook_lib.database import Database, embedded, schema
 from runbook_lib.settings import CALLER_PREFIXES, Settings, load_settings
 
+pytest_plugins = ["wordpress_site"]
+
 TEMPLATE = "migrated"
 # Nothing here has to survive a crash of the machine.
 FAST = {

@@ -100,7 +100,8 @@ def _print_summary(examination: Examination) -> None:
 
 def _propose_mapping(configuration: Configuration, file: str, as_json: bool) -> int:
     from runbook_lib.database.connection import Database
-    from runbook_lib.health.mapping import as_toml, recognise
+    from runbook_lib.health.mapping import recognise
+    from runbook_lib.health.mapping_file import as_toml
 
     url = configuration.value("DATABASE_URL")
     if url is None:

@@ -63,12 +63,18 @@ WHERE r.rolname = current_user
 GROUP BY r.oid, d.oid, r.rolconnlimit, d.datconnlimit
 
 -- name: partitions
--- Rows in the default partition (counted to 1,000), and until when partitions are made.
-SELECT (SELECT count(*) FROM (SELECT 1 FROM job_runs_default LIMIT 1000) AS strays) AS stray_rows,
-    extract(epoch FROM max(bound.upper_end) - now()) / 86400 AS days_ahead
+-- Until when partitions are made, and whether the default partition may be read or takes any room.
+SELECT extract(epoch FROM max(bound.upper_end) - now()) / 86400 AS days_ahead,
+    has_table_privilege('job_runs_default', 'SELECT') AS may_count,
+    pg_relation_size('job_runs_default') AS default_bytes
 FROM (
     SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)')::timestamptz AS upper_end
     FROM pg_inherits i
     JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'job_runs'::regclass
 ) AS bound
+
+-- name: stray_rows
+-- Rows in the default partition, counted to 1,000.
+SELECT count(*)
+FROM (SELECT 1 FROM job_runs_default LIMIT 1000) AS strays

@@ -29,11 +29,11 @@ _TABLE: tuple[tuple[str, LoginFailure], ...] = (
     (r"query_wait_timeout", LoginFailure("limit", "The pooler had no free server connection in time.", f"{_LOWER}; or raise the pooler's pool size.")),
     # who
     (r"tenant or user not found|tenant/user .*not found", LoginFailure("login", "The Supabase pooler does not know this user.", "Through the pooler the user is role.project, e.g. postgres.abcdefgh; the region in the host name must be the project's.")),
+    (r"(?:Peer|Ident|GSSAPI|LDAP|PAM|RADIUS|certificate|cert) authentication failed", LoginFailure("login", "The server identifies this user by other means than a password, and refused.", "Use another user, or have pg_hba.conf changed to scram-sha-256 for this one.")),
     (r"password authentication failed|wrong password|auth(?:entication)? failed|invalid password|SASL authentication failed", LoginFailure("login", "The password of this user is wrong, or the user does not exist (the server does not say which).", "Put the right password into DATABASE_URL, percent-encoded. After a rotation sessions that are open go on working: that others work proves nothing.")),
     (r"no password supplied|fe_sendauth", LoginFailure("login", "The server wants a password, and DATABASE_URL holds none.", "Add it: postgresql://user:password@host:port/database.")),
     (r'role "[^"]*" does not exist|no such user', LoginFailure("login", "The server has no such user.", "Correct the user in DATABASE_URL.")),
     (r"is not permitted to log in", LoginFailure("login", "This role exists, but may not log in.", "ALTER ROLE … LOGIN, or use another role.")),
-    (r"(?:Peer|Ident|GSSAPI|LDAP|PAM|RADIUS|certificate|cert) authentication failed", LoginFailure("login", "The server identifies this user by other means than a password, and refused.", "Use another user, or have pg_hba.conf changed to scram-sha-256 for this one.")),
     # what
     (r'database "[^"]*" does not exist|no such database', LoginFailure("database", "Server and login are right, but there is no database of this name.", "Correct the name after the last / of DATABASE_URL, or create the database.")),
     (r"permission denied for database", LoginFailure("database", "This user may log in, but not into this database.", "GRANT CONNECT ON DATABASE … TO ….")),
@@ -45,6 +45,9 @@ _TABLE: tuple[tuple[str, LoginFailure], ...] = (
     (r"certificate verify failed|does not match host name", LoginFailure("encryption", "The server's certificate is not one that this machine trusts for this name.", "Use the host name that stands in the certificate, and the provider's root certificate (&sslrootcert=…).")),
     (r"requires a valid client certificate|connection requires a valid client", LoginFailure("encryption", "The server wants a client certificate.", "Add &sslcert=…&sslkey=… to DATABASE_URL.")),
     (r"unsupported startup parameter", LoginFailure("access", "The pooler does not take a parameter of DATABASE_URL.", "Leave options= and other parameters out of DATABASE_URL.")),
+    # where, when the address names no host
+    (r"No such file or directory", LoginFailure("connection", "DATABASE_URL names no host, and no PostgreSQL listens on a socket of this machine at that place.", "Name the host, or the folder of the socket: ?host=/var/run/postgresql.")),
+    (r"Connection refused", LoginFailure("connection", "Nothing takes connections there.", "Start the server, or correct the address in DATABASE_URL.")),
     # when
     (r"starting up|not yet accepting connections|recovery mode", LoginFailure("server", "The server is starting, or recovering after a crash.", "Wait a minute. If it stays, read the server's log.")),
     (r"shutting down", LoginFailure("server", "The server is shutting down.", "Start it again, or wait for the restart.")),

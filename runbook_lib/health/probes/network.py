@@ -243,13 +243,11 @@ def _proxy_for(url: str) -> str | None:
 
 
 def _certificate_bundle() -> str:
-    import requests.certs
+    import certifi
 
     # The same authorities as the clients use.
     return (
-        os.environ.get("REQUESTS_CA_BUNDLE")
-        or os.environ.get("CURL_CA_BUNDLE")
-        or requests.certs.where()
+        os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
     )
 
 

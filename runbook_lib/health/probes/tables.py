@@ -7,11 +7,13 @@ from typing import Any
 
 from runbook_lib.database.connection import Connection, Database
 from runbook_lib.database.statements import load
+from runbook_lib.errors import CouldNotBeDone
 from runbook_lib.health.checks import Check
 from runbook_lib.health.probes import Probe
 
 _SQL = load("doctor")
 PARTITION_WARNING_DAYS = 7
+_MAKE_PARTITIONS = "SELECT make_job_runs_partitions(); a running worker does it every hour."
 
 _READ_WRITE = ("SELECT", "INSERT", "UPDATE")
 # What the worker's and the commands' statements do, and no more.
@@ -137,19 +139,25 @@ def _foreign_pipeline(connection: Connection) -> Probe:
 def _version(database: Database) -> Check:
     from runbook_lib.database.schema import current_version, expected_version
 
-    found, expected = current_version(database), expected_version()
-    same = found == expected
+    try:
+        found, expected = current_version(database), expected_version()
+    except CouldNotBeDone as error:
+        return Check("database.tables", "not_allowed", str(error))
+    if found == expected:
+        words, advice = f"The tables are of version {found}.", None
+    elif found is None:
+        words = f"Tables of our names are in the schema {database.schema}, but `runbook db migrate` did not make them."
+        advice = "Have them made by `runbook db migrate` in an empty schema, and name it in RUNBOOK_DATABASE_SCHEMA."
+    else:
+        words = f"The tables are of version {found}, this program expects {expected}."
+        advice = "Run `runbook db migrate`." if found < expected else "Update this program."
     return Check(
         "database.tables",
-        "ok" if same else "critical",
-        f"The tables are of version {found}."
-        if same
-        else f"The tables are of version {found}, this program expects {expected}.",
+        "critical" if advice else "ok",
+        words,
         found,
         threshold=expected,
-        next=None
-        if same
-        else "Run `runbook db migrate` if the tables are older, else update this program.",
+        next=advice,
     )
 
 
@@ -158,10 +166,7 @@ def _rights(rights: list[Any]) -> Iterator[Check]:
     for row in rights:
         if not row.granted:
             missing.setdefault(row.relation, []).append(row.privilege)
-    words = "; ".join(f"{' and '.join(each)} on {relation}" for relation, each in missing.items())
-    grants = "; ".join(
-        f"GRANT {', '.join(each)} ON {relation} TO this role" for relation, each in missing.items()
-    )
+    words = "; ".join(f"{', '.join(each)} on {relation}" for relation, each in missing.items())
     yield Check(
         "database.rights",
         "critical" if missing else "ok",
@@ -170,7 +175,7 @@ def _rights(rights: list[Any]) -> Iterator[Check]:
         else "This role has every right that the worker needs.",
         missing or None,
         source=_SQL["table_rights"].source,
-        next=f"{grants}." if missing else None,
+        next="`runbook db grants ROLE` prints what the owner has to run." if missing else None,
     )
 
 
@@ -192,6 +197,7 @@ def _partitions(connection: Connection, schema: str) -> Iterator[Check]:
     with connection.transaction(read_only=True) as transaction:
         right = transaction.row(_SQL["partition_function_rights"], schema=schema)
         row = transaction.row(_SQL["partitions"])
+        strays = transaction.value(_SQL["stray_rows"]) if row and row.may_count else None
     if right is None or not right.may_execute:
         yield Check(
             "database.partition_function",
@@ -200,10 +206,6 @@ def _partitions(connection: Connection, schema: str) -> Iterator[Check]:
             source=_SQL["partition_function_rights"].source,
             next="GRANT EXECUTE ON FUNCTION make_job_runs_partitions(integer) TO this role.",
         )
-    source, advice = (
-        _SQL["partitions"].source,
-        "SELECT make_job_runs_partitions(); a running worker does it every hour.",
-    )
     days = float(row.days_ahead) if row is not None and row.days_ahead is not None else 0.0
     short = days < PARTITION_WARNING_DAYS
     yield Check(
@@ -213,19 +215,37 @@ def _partitions(connection: Connection, schema: str) -> Iterator[Check]:
         round(days, 1),
         "days",
         PARTITION_WARNING_DAYS,
-        source,
-        next=advice if short else None,
+        _SQL["partitions"].source,
+        next=_MAKE_PARTITIONS if short else None,
     )
-    strays = row.stray_rows if row is not None else 0
-    yield Check(
-        "database.default_partition",
-        "warning" if strays else "ok",
-        f"The default partition of job_runs holds {strays}{' or more' if strays >= 1000 else ''} rows."
-        if strays
-        else "The default partition of job_runs is empty, as it should be.",
+    yield _default_partition(strays, row.default_bytes if row is not None else 0)
+
+
+def _default_partition(strays: int | None, size_bytes: int) -> Check:
+    name = "database.default_partition"
+    if strays is None and size_bytes:
+        return Check(
+            name,
+            "warning",
+            f"The default partition of job_runs takes {size_bytes} bytes, and this role may not count its rows.",
+            size_bytes,
+            "bytes",
+            0,
+            _SQL["partitions"].source,
+            "that rows are in it now: they may have been moved",
+            _MAKE_PARTITIONS,
+        )
+    if not strays:
+        words = "The default partition of job_runs is empty, as it should be."
+        return Check(name, "ok", words, 0, "rows", 0, _SQL["partitions"].source)
+    count = f"{strays} row{'s' if strays > 1 else ''}{' or more' if strays >= 1000 else ''}"
+    return Check(
+        name,
+        "warning",
+        f"The default partition of job_runs holds {count}: partitions were not made in time. Nothing is lost.",
         strays,
         "rows",
         0,
-        source,
-        next=f"Nothing is lost. {advice}" if strays else None,
+        _SQL["stray_rows"].source,
+        next=_MAKE_PARTITIONS,
     )
