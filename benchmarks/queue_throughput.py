@@ -86,7 +86,8 @@ def drain_ours(
     )
     with database.transaction() as transaction:
         runs = transaction.value("SELECT count(*) FROM job_runs WHERE status = 'completed'")
-    assert answer["status"] == 0 and runs == jobs, f"{runs} of {jobs} runs recorded"
+    assert answer["status"] == 0
+    assert runs == jobs, f"{runs} of {jobs} runs recorded"
     return answer
 
 

@@ -52,10 +52,14 @@ RETURNING
 -- Ends attempts: the job's next state and its row in job_runs in one statement. Returns the attempts
 -- that were still ours; what is missing was swept or ended by somebody else meanwhile.
 WITH ended AS (
-    SELECT *
-    FROM jsonb_to_recordset(%(ended)s::jsonb) AS ended (
+    SELECT
+        given.*,
+        coalesce(given.run_status, 'completed') AS run_state,
+        coalesce(given.job_status, 'completed') AS job_state,
+        coalesce(given.charged, false) AS is_charged
+    FROM jsonb_to_recordset(%(ended)s::jsonb) AS given (
         job_id uuid, attempt integer, run_status text, job_status text, charged boolean,
-        delay_seconds float8, started_after_seconds float8, ran_seconds float8, stage text,
+        delay_seconds float8, begun float8, ran float8, stage text,
         error text, error_class text, fingerprint text, exception_class text, provider text,
         http_status integer, provider_code text, sqlstate text, constraint_name text, request_id text,
         model text, prompt_tokens integer, completion_tokens integer, cost_usd numeric,
@@ -63,21 +67,21 @@ WITH ended AS (
     )
 ), settled AS (
     UPDATE content_jobs AS job
-    SET status = ended.job_status,
+    SET status = ended.job_state,
         run_at = CASE
-            WHEN ended.job_status = 'pending' AND ended.delay_seconds > 0
+            WHEN ended.job_state = 'pending' AND ended.delay_seconds > 0
             THEN now() + make_interval(secs => ended.delay_seconds)
         END,
-        retry_count = job.retry_count + ended.charged::integer,
+        retry_count = job.retry_count + ended.is_charged::integer,
         lost_count = 0,
         worker = NULL,
         lease_until = NULL,
-        last_error = CASE ended.run_status WHEN 'error' THEN ended.error WHEN 'completed' THEN NULL ELSE job.last_error END,
-        error_class = CASE ended.run_status WHEN 'error' THEN ended.error_class WHEN 'completed' THEN NULL ELSE job.error_class END,
+        last_error = CASE ended.run_state WHEN 'error' THEN ended.error WHEN 'completed' THEN NULL ELSE job.last_error END,
+        error_class = CASE ended.run_state WHEN 'error' THEN ended.error_class WHEN 'completed' THEN NULL ELSE job.error_class END,
         post_id = CASE WHEN ended.error_class = 'wordpress_post_gone' THEN NULL ELSE coalesce(ended.post_id, job.post_id) END,
         post_url = coalesce(ended.post_url, job.post_url),
         post_status = coalesce(ended.post_status, job.post_status),
-        completed_at = CASE WHEN ended.job_status = 'completed' THEN now() END,
+        completed_at = CASE WHEN ended.job_state = 'completed' THEN now() END,
         updated_at = now()
     FROM ended
     WHERE job.job_id = ended.job_id AND job.attempt = ended.attempt AND job.status = 'processing'
@@ -90,10 +94,10 @@ WITH ended AS (
         publish_seconds, category
     )
     SELECT
-        job_id, attempt, ended.run_status,
-        settled.started_at + make_interval(secs => ended.started_after_seconds),
-        settled.started_at + make_interval(secs => ended.started_after_seconds + ended.ran_seconds),
-        %(worker)s, coalesce(ended.stage, settled.stage), ended.charged, ended.error, ended.error_class,
+        job_id, attempt, ended.run_state,
+        settled.started_at + make_interval(secs => ended.begun),
+        settled.started_at + make_interval(secs => ended.begun + ended.ran),
+        %(worker)s, coalesce(ended.stage, settled.stage), ended.is_charged, ended.error, ended.error_class,
         ended.fingerprint, ended.exception_class, ended.provider, ended.http_status, ended.provider_code,
         ended.sqlstate, ended.constraint_name, ended.request_id, ended.model, ended.prompt_tokens,
         ended.completion_tokens, ended.prompt_tokens + ended.completion_tokens, ended.cost_usd,
