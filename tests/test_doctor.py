@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,6 +25,7 @@ from fault_server import BlackHole, FaultServer, answer, refused_port, stall
 from wordpress_site import WordPressSite
 
 from runbook_lib.database.connection import Database
+from runbook_lib.database.ordinary_user import ordinary_user
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.doctor import PARTS, examine, run_probes
 from runbook_lib.health.probes.configuration import Configuration, probe_configuration
@@ -527,8 +532,6 @@ def settings_checks(configuration: Configuration) -> dict[str, Check]:
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    import os
-
     kept = environment_without_callers(tmp_path)
     for name in set(os.environ) - set(kept):
         monkeypatch.delenv(name)
@@ -708,3 +711,76 @@ def test_ssl_request_is_the_one_that_the_protocol_names() -> None:
     with FaultServer(note) as server:
         database_checks(f"postgresql://u:p@127.0.0.1:{server.port}/x")
     assert seen[0] == (8, 80877103)
+
+
+# a pooler in between
+
+
+@contextmanager
+def pgbouncer(database: Database, **options: Any) -> Iterator[str]:
+    """Debian's PgBouncer in front of the test's database; gives the address through it."""
+    if (program := shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")) is None:
+        pytest.skip("pgbouncer is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    account, url, port = ordinary_user(folder), urlsplit(database.url), refused_port()
+    (folder / "users").write_text(f'"{url.username}" "{url.password}"\n')
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "plain",
+        "auth_file": folder / "users",
+        "logfile": folder / "log",
+        **options,
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    server = f"* = host={url.hostname} port={url.port}"
+    (folder / "ini").write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines]))
+    account.give(folder)
+    process = subprocess.Popen(
+        [*account.prefix, program, "-q", str(folder / "ini")],
+        **account.options(),  # type: ignore[call-overload]
+    )
+    try:
+        yield address(database, port=_answering(port, folder / "log"))
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(folder)
+
+
+def _answering(port: int, log: Path) -> int:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return port
+    raise AssertionError(log.read_text() if log.exists() else "pgbouncer did not start")
+
+
+@pytest.mark.parametrize("pool_size", [1, 5])
+def test_pooler_in_transaction_mode_is_recognised_and_all_is_well_through_it(
+    database: Database, pool_size: int
+) -> None:
+    options = {"pool_mode": "transaction", "default_pool_size": pool_size}
+    with pgbouncer(database, **options) as url:
+        found = database_checks(url, database.schema)
+    assert found["pooler"].value == "transaction"
+    assert worst_verdict(found.values()) == "ok"
+
+
+def test_pooler_in_session_mode_is_recognised(database: Database) -> None:
+    with pgbouncer(database, pool_mode="session") as url:
+        assert database_checks(url, database.schema)["pooler"].value == "session"
+
+
+def test_pooler_that_is_full_is_told_from_a_server_that_is(database: Database) -> None:
+    options = {"pool_mode": "session", "default_pool_size": 1, "query_wait_timeout": 1}
+    with pgbouncer(database, **options) as url:
+        check = database_checks(url, database.schema)["pooler"]
+    assert (check.value, check.verdict) == ("full", "warning")
+    with pgbouncer(database, max_client_conn=0) as url:
+        assert "The pooler in front" in database_checks(url)["limit"].message

@@ -20,7 +20,7 @@ JOB_COLUMNS: dict[str, tuple[str, ...]] = {
 RUN_COLUMNS: dict[str, tuple[str, ...]] = {
     "job_id": ("job_id", "task_id", "content_job_id", "job", "task", "item_id", "request_id", "queue_id", "parent_id"),
     "status": ("status", "state", "result", "outcome", "run_status", "final_status"),
-    "execution_time": ("execution_time", "executed_at", "run_at", "ran_at", "run_time", "logged_at", "recorded_at", "timestamp", "ts", "created_at", "created", "inserted_at", "completed_at", "finished_at", "ended_at", "end_time"),
+    "execution_time": ("execution_time", "executed_at", "run_at", "ran_at", "run_time", "completed_at", "finished_at", "ended_at", "end_time", "logged_at", "recorded_at", "timestamp", "ts", "created_at", "created", "inserted_at"),
     "started_at": JOB_COLUMNS["started_at"],
     "completed_at": JOB_COLUMNS["completed_at"],
     "error": ("error", "error_message", "last_error", "error_msg", "failure_reason", "error_text", "exception", "message"),

@@ -1,0 +1,178 @@
+"""Figures of the reports: few marks, colours that the colour-blind can tell apart, readable on a phone."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.health.rates import CRITICAL_PERCENT, WARNING_PERCENT, rate
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Narrow, so that the text is still of a readable size when a phone scales the picture down.
+WIDTH_INCHES = 5.6
+DOTS_PER_INCH = 160
+# Okabe and Ito's palette; hatches tell the outcomes apart on paper as well.
+_OUTCOMES = {
+    "completed": ("#0072B2", ""),
+    "error": ("#D55E00", "///"),
+    "lost": ("#CC79A7", "xxx"),
+    "left_out": ("#F0E442", "..."),
+    "released": ("#BBBBBB", ""),
+}
+_INK, _LIMIT = "#30363d", "#7a1f1f"
+_MOST_DAYS_LABELLED = 10
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture and what it shows in words, for those who cannot see it."""
+
+    png: bytes
+    words: str
+
+    def __repr__(self) -> str:
+        return self.words
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        bundle = {
+            "image/png": base64.b64encode(self.png).decode("ascii"),
+            "text/plain": self.words,
+        }
+        return bundle, {"image/png": {"alt": self.words}}
+
+
+def runs_by_day(by_day: pandas.DataFrame) -> Chart:
+    """Attempts by day and outcome above, the share of failures with its thresholds below."""
+    if by_day.empty or not by_day["attempts"].sum():
+        return _nothing_to_draw("No attempt ended in these days.")
+    figure = _figure(height_inches=5.2)
+    counts, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    _draw_counts(counts, by_day)
+    _draw_shares(shares, by_day)
+    _label_days(shares, by_day)
+    days_above = int((by_day["failures_percent"] > CRITICAL_PERCENT).sum())
+    empty = int((by_day["attempts"] == 0).sum())
+    words = (
+        f"Attempts by day and outcome: {int(by_day['attempts'].sum())} attempts on {len(by_day)} days, "
+        f"{empty} of them without any; failures above {CRITICAL_PERCENT:g} % on {days_above}."
+    )
+    return _chart(figure, words)
+
+
+def durations(by_stage: pandas.DataFrame, average_limit_seconds: float) -> Chart:
+    """Median, 95th and 99th percentile of each stage, and the limit of the average."""
+    if by_stage.empty:
+        return _nothing_to_draw("No attempt completed in these days.")
+    figure = _figure(height_inches=1.5 + 0.7 * len(by_stage))
+    axes = figure.subplots()
+    rows = list(by_stage.itertuples())[::-1]
+    for position, row in enumerate(rows):
+        _draw_percentiles(axes, position, row)
+    axes.set_yticks(range(len(rows)), [f"{row.stage}\n{row.attempts} attempts" for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.axvline(average_limit_seconds, color=_LIMIT, linestyle="--", linewidth=1.2)
+    longest = max(float(by_stage["longest_seconds"].max()), average_limit_seconds)
+    axes.set_xlim(0, longest * 1.08)
+    axes.text(average_limit_seconds, len(rows) - 0.42, f" average ≤ {average_limit_seconds:g} s",
+              color=_LIMIT, fontsize=10, va="bottom",
+              ha="left" if average_limit_seconds < longest * 0.6 else "right")  # fmt: skip
+    axes.set_xlabel("seconds")
+    handles = [
+        axes.plot([], [], linestyle="", marker=marker, color=colour, label=label)[0]
+        for _, label, marker, colour in _PERCENTILES
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    told = [f"{row.stage}: half within {row.p50_seconds:.2f} s" for row in by_stage.itertuples()]
+    return _chart(figure, "Durations by stage. " + ", ".join(told) + ".")
+
+
+_PERCENTILES = (
+    ("p50_seconds", "half", "o", "#0072B2"),
+    ("p95_seconds", "95 %", "D", "#D55E00"),
+    ("p99_seconds", "99 %", "s", "#CC79A7"),
+    ("longest_seconds", "longest", "|", _INK),
+)
+
+
+def _draw_percentiles(axes: Axes, position: int, row: Any) -> None:
+    axes.hlines(position, 0, row.longest_seconds, color="#d0d5da", linewidth=5, zorder=1)
+    for column, _, marker, colour in _PERCENTILES:
+        value = getattr(row, column)
+        if value == value:
+            axes.plot(value, position, marker, color=colour, markersize=9, zorder=2)
+    axes.text(
+        row.p50_seconds, position + 0.22, f"{row.p50_seconds:.2f} s", fontsize=10, ha="center"
+    )
+
+
+def _draw_counts(axes: Axes, by_day: pandas.DataFrame) -> None:
+    bottom = by_day["completed"] * 0
+    for outcome, (colour, hatch) in _OUTCOMES.items():
+        if by_day[outcome].sum():
+            axes.bar(range(len(by_day)), by_day[outcome], bottom=bottom, color=colour, hatch=hatch,
+                     edgecolor="white", linewidth=0.5, label=outcome.replace("_", " "))  # fmt: skip
+            bottom = bottom + by_day[outcome]
+    tallest = float(bottom.max())
+    for position, total in enumerate(bottom):
+        if not total:
+            axes.text(position, tallest * 0.02, "no data", rotation=90, ha="center", va="bottom",
+                      fontsize=10, color="#6b7480")  # fmt: skip
+    axes.set_ylim(0, tallest * 1.05)
+    axes.set_ylabel("attempts")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=10.5,
+                columnspacing=1, handlelength=1.4)  # fmt: skip
+
+
+def _draw_shares(axes: Axes, by_day: pandas.DataFrame) -> None:
+    highest = 0.0
+    for position, row in enumerate(by_day.itertuples()):
+        share = rate(int(row.error + row.lost), int(row.error + row.lost + row.completed))
+        if share.percent is None or share.low_percent is None or share.high_percent is None:
+            continue
+        below, above = share.percent - share.low_percent, share.high_percent - share.percent
+        axes.errorbar(position, share.percent, [[below], [above]], color=_INK, fmt="o",
+                      markersize=5, capsize=3, linewidth=1)  # fmt: skip
+        highest = max(highest, share.high_percent)
+    top = min(103.0, max(30.0, highest * 1.1))
+    axes.set_ylim(-2, top)
+    for limit, word, style in ((WARNING_PERCENT, "warning", ":"), (CRITICAL_PERCENT, "critical", "--")):  # fmt: skip
+        axes.axhline(limit, color=_LIMIT, linestyle=style, linewidth=1.2, zorder=0)
+        axes.text(1.0, limit + top * 0.01, word, color=_LIMIT, fontsize=10, ha="right", va="bottom",
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+    axes.set_ylabel("failures %")
+
+
+def _label_days(axes: Axes, by_day: pandas.DataFrame) -> None:
+    step = -(-len(by_day) // _MOST_DAYS_LABELLED)
+    shown = range(0, len(by_day), step)
+    axes.set_xticks(list(shown), [f"{by_day['day'].iloc[at]:%a\n%d %b}" for at in shown])
+    axes.set_xlim(-0.7, len(by_day) - 0.3)
+
+
+def _figure(height_inches: float) -> Figure:
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    rcParams.update({"font.size": 11.5, "axes.edgecolor": _INK, "text.color": _INK,
+                     "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+                     "axes.spines.top": False, "axes.spines.right": False})  # fmt: skip
+    return Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
+
+
+def _nothing_to_draw(reason: str) -> Chart:
+    figure = _figure(height_inches=1.2)
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
+    return _chart(figure, reason)
+
+
+def _chart(figure: Figure, words: str) -> Chart:
+    file = io.BytesIO()
+    # No software name and no date in the file: the same figures make the same bytes.
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return Chart(file.getvalue(), words)

@@ -1,0 +1,285 @@
+"""The weekly performance review: how many, how fast, how many failed and why, and what it cost."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import psycopg2
+
+from runbook_lib.credentials.masking import one_line
+from runbook_lib.database import Database, Transaction
+from runbook_lib.database.statements import load
+from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.health.checks import Check
+from runbook_lib.health.rates import Rate, failure_check, rate
+from runbook_lib.health.tables import Table
+from runbook_lib.pipeline.failures import FAILURE_CLASSES, NOT_COUNTED_AS_FAILURE
+
+if TYPE_CHECKING:
+    import pandas
+
+    from runbook_lib.health.charts import Chart
+
+# Below this many attempts a percentile is one attempt's accident.
+FEWEST_FOR_P95 = 20
+FEWEST_FOR_P99 = 100
+# The written runbook: the average processing time should be below 2 s.
+AVERAGE_LIMIT_SECONDS = 2.0
+
+_NO_ROWS: dict[str, list[str]] = {
+    "by_outcome": ["outcome", "attempts", "jobs"],
+    "by_day": ["day", "attempts", "completed", "error", "lost", "released", "left_out", "failures_percent"],
+    "durations": ["stage", "attempts", "average_seconds", "p50_seconds", "p95_seconds", "p99_seconds", "longest_seconds"],
+    "failures": ["error_class", "attempts", "share_percent", "jobs", "last_seen", "meaning", "advice"],
+    "cost": ["model", "calls", "prompt_tokens", "completion_tokens", "tokens", "cost_usd", "calls_without_price"],
+    "jobs_now": ["status", "jobs"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Window:
+    """The days of a review, and the moments at which they begin and end in the time zone."""
+
+    first_day: date
+    last_day: date
+    today: date
+    taken_at: datetime
+    since: datetime
+    until: datetime
+    time_zone: str
+
+    @property
+    def words(self) -> str:
+        so_far = " (today, so far)" if self.last_day == self.today else ""
+        return f"{self.first_day} to {self.last_day}{so_far}, {self.time_zone}"
+
+
+@dataclass(frozen=True)
+class PerformanceReview:
+    """The review's tables; each has its DataFrame in `.frame`. Shown in a notebook, it is the answer.
+
+    `problem` is set, and the tables are empty, when the figures could not be had.
+    """
+
+    check: Check
+    window: Window | None
+    failure_rate: Rate
+    published_jobs: int
+    by_outcome: Table
+    by_day: Table
+    durations: Table
+    failures: Table
+    cost: Table
+    jobs_now: Table
+    problem: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        return self.check.verdict
+
+    def runs_by_day_chart(self) -> Chart:
+        """Attempts by day and outcome, and the share of failures with its thresholds."""
+        from runbook_lib.health.charts import runs_by_day
+
+        return runs_by_day(self.by_day.frame)
+
+    def durations_chart(self) -> Chart:
+        """Percentiles of the durations by stage, with the written runbook's limit."""
+        from runbook_lib.health.charts import durations
+
+        return durations(self.durations.frame, AVERAGE_LIMIT_SECONDS)
+
+    def results(self) -> dict[str, Any]:
+        """Every figure of the review, by name and unit, for the record."""
+        window = self.window
+        return {
+            "first_day": window.first_day if window else None,
+            "last_day": window.last_day if window else None,
+            "time_zone": window.time_zone if window else None,
+            "attempts": _by(self.by_outcome.frame, "outcome", "attempts"),
+            "published_jobs": self.published_jobs,
+            "jobs_now": _by(self.jobs_now.frame, "status", "jobs"),
+            "failures": self.failure_rate.part,
+            "counted_attempts": self.failure_rate.whole,
+            "failures_percent": _rounded(self.failure_rate.percent),
+            "failures_low_percent": _rounded(self.failure_rate.low_percent),
+            "failures_high_percent": _rounded(self.failure_rate.high_percent),
+            "failures_by_class": _by(self.failures.frame, "error_class", "attempts"),
+            "durations": {row.pop("stage"): row for row in self.durations.frame.to_dict("records")},
+            "days": self.by_day.frame.to_dict("records"),
+            "tokens": _sum(self.cost.frame, "tokens"),
+            "cost_usd": _sum(self.cost.frame, "cost_usd"),
+            "calls_without_price": _sum(self.cost.frame, "calls_without_price"),
+            "problem": self.problem,
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.verdict}: {self.check.message}", *self._lines()])
+
+    def _repr_html_(self) -> str:
+        said = html.escape(self.verdict.replace("_", " "))
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
+        return (
+            f'<div class="verdict verdict-{html.escape(self.verdict)}">'
+            f"<p><strong>{said}</strong>: {html.escape(self.check.message)}</p>{lines}</div>"
+        )
+
+    def _lines(self) -> list[str]:
+        if self.window is None:
+            return []
+        waiting = {row.status: row.jobs for row in self.jobs_now.frame.itertuples()}
+        unfinished = ", ".join(
+            f"{count} {status}" for status, count in waiting.items() if status != "completed"
+        )
+        lines = [f"{self.published_jobs} jobs published, {self.window.words}."]
+        if unfinished:
+            lines.append(f"Of the jobs attempted in these days, not published now: {unfinished}.")
+        return lines
+
+
+def performance_review(
+    database: Database, *, days: int = 7, time_zone: str = "UTC", last_day: date | None = None
+) -> PerformanceReview:
+    """Reviews whole days in a time zone, the last one being today unless `last_day` is given.
+
+    Reads only, in one snapshot. Does not raise for a database that is away, not migrated or closed to
+    this role: the review then says so, and its verdict is `not_enough_data`. Raises `UsageError` for
+    a time zone that does not exist.
+    """
+    _require_time_zone(time_zone)
+    try:
+        with database.transaction(read_only=True) as transaction:
+            return _review(transaction, days, time_zone, last_day)
+    except (RunbookError, psycopg2.Error) as error:
+        return _without_figures(one_line(str(error), 500))
+
+
+def _review(
+    transaction: Transaction, days: int, time_zone: str, last_day: date | None
+) -> PerformanceReview:
+    sql = load("performance")
+    transaction.run(sql["one_snapshot"])
+    window = _window(transaction, days, time_zone, last_day)
+    within = {"since": window.since, "until": window.until}
+    left_out = list(NOT_COUNTED_AS_FAILURE)
+    by_outcome = transaction.frame(sql["attempts_by_outcome"], left_out=left_out, **within)
+    by_day = transaction.frame(
+        sql["attempts_by_day"], left_out=left_out, time_zone=time_zone,
+        first_day=window.first_day, last_day=window.last_day, **within,
+    )  # fmt: skip
+    failures = _overall_rate(by_outcome)
+    return PerformanceReview(
+        check=failure_check(
+            "performance.failure_rate", failures,
+            what=f"attempts from {window.first_day} to {window.last_day}",
+            source=sql["attempts_by_outcome"].source,
+        ),
+        window=window,
+        failure_rate=failures,
+        published_jobs=transaction.value(sql["published_jobs"], **within),
+        by_outcome=Table(by_outcome, empty="No attempt ended in these days."),
+        by_day=Table(_with_daily_rates(by_day), absent="no data"),
+        durations=Table(
+            _with_percentiles_that_hold(transaction.frame(sql["durations"], **within)),
+            absent="too few", decimals=_seconds(2), empty="No attempt completed in these days.",
+        ),
+        failures=Table(
+            _with_meanings(transaction.frame(sql["failures_by_class"], **within), time_zone),
+            empty="No attempt failed in these days.",
+        ),
+        cost=Table(_plain_numbers(transaction.frame(sql["cost"], **within)),
+                   decimals={"cost_usd": 4}, empty="Nothing was spent in these days."),
+        jobs_now=Table(transaction.frame(sql["jobs_now"], **within)),
+    )  # fmt: skip
+
+
+def _window(transaction: Transaction, days: int, time_zone: str, last_day: date | None) -> Window:
+    row = transaction.row(
+        load("performance")["window"], days=days, time_zone=time_zone, last_day=last_day
+    )
+    assert row is not None
+    return Window(**row._asdict(), time_zone=time_zone)
+
+
+def _without_figures(problem: str) -> PerformanceReview:
+    import pandas
+
+    tables = {
+        name: Table(pandas.DataFrame(columns=columns), empty=f"No figures: {problem}")
+        for name, columns in _NO_ROWS.items()
+    }
+    check = failure_check(
+        "performance.failure_rate", rate(0, 0), what="attempts", source="performance"
+    )
+    return PerformanceReview(
+        check=replace(check, message=f"There are no figures. {problem}"),
+        window=None, failure_rate=rate(0, 0), published_jobs=0, problem=problem, **tables,
+    )  # fmt: skip
+
+
+def _overall_rate(by_outcome: pandas.DataFrame) -> Rate:
+    counts = _by(by_outcome, "outcome", "attempts")
+    failed = counts.get("error", 0) + counts.get("lost", 0)
+    return rate(failed, failed + counts.get("completed", 0))
+
+
+def _with_daily_rates(by_day: pandas.DataFrame) -> pandas.DataFrame:
+    failed = by_day["error"] + by_day["lost"]
+    counted = failed + by_day["completed"]
+    everything = counted + by_day["released"] + by_day["left_out"]
+    by_day.insert(1, "attempts", everything)
+    return by_day.assign(failures_percent=(100 * failed / counted.where(counted > 0)).round(1))
+
+
+def _with_percentiles_that_hold(durations: pandas.DataFrame) -> pandas.DataFrame:
+    for column, fewest in (("p95_seconds", FEWEST_FOR_P95), ("p99_seconds", FEWEST_FOR_P99)):
+        durations[column] = durations[column].where(durations["attempts"] >= fewest)
+    return durations
+
+
+def _with_meanings(failures: pandas.DataFrame, time_zone: str) -> pandas.DataFrame:
+    known = [FAILURE_CLASSES.get(name) for name in failures["error_class"]]
+    shares = (100 * failures["attempts"] / max(1, failures["attempts"].sum())).round(1)
+    failures.insert(2, "share_percent", shares)
+    if not failures.empty:
+        failures["last_seen"] = failures["last_seen"].dt.tz_convert(time_zone)
+    return failures.assign(
+        meaning=[each.meaning if each else "Not in the catalogue of failures." for each in known],
+        advice=[
+            each.advice if each else "Read the message: `runbook jobs show`." for each in known
+        ],
+    )
+
+
+def _plain_numbers(cost: pandas.DataFrame) -> pandas.DataFrame:
+    kinds = dict.fromkeys(("prompt_tokens", "completion_tokens", "tokens"), "int64")
+    return cost.astype({**kinds, "cost_usd": "float64"})
+
+
+def _require_time_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise UsageError(
+            f"There is no time zone {name!r}; expected a name such as UTC or Europe/Berlin."
+        ) from None
+
+
+def _seconds(digits: int) -> dict[str, int]:
+    return {name: digits for name in _NO_ROWS["durations"] if name.endswith("_seconds")}
+
+
+def _by(frame: pandas.DataFrame, name: str, count: str) -> dict[str, int]:
+    return {str(key): int(value) for key, value in zip(frame[name], frame[count], strict=True)}
+
+
+def _sum(frame: pandas.DataFrame, column: str) -> float:
+    return round(float(frame[column].sum()), 6) if len(frame) else 0
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
