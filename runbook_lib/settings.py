@@ -6,13 +6,23 @@ its name. Secrets are `SecretStr`, so that no repr, log line or traceback shows 
 
 from __future__ import annotations
 
+import json
 import os
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runbook_lib import known_secrets
 from runbook_lib.errors import ConfigurationError
@@ -23,6 +33,17 @@ CALLER_PREFIXES = ("DATABASE_URL", "OPENAI_", "WORDPRESS_", "RUNBOOK_", "PG")
 
 Provider = Literal["openai", "wordpress"]
 PostStatus = Literal["publish", "draft", "pending"]
+
+
+class ModelPrice(BaseModel):
+    """What a model costs, in US dollars for a million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_usd_per_million: Decimal = Field(ge=0)
+    output_usd_per_million: Decimal = Field(ge=0)
+    # What the provider still remembers from an earlier request; None: as any other input.
+    cached_input_usd_per_million: Decimal | None = Field(None, ge=0)
 
 
 class Settings(BaseSettings):
@@ -80,6 +101,8 @@ class Settings(BaseSettings):
     runbook_language: str = "en"
     runbook_minimum_words: int = Field(300, ge=1)
     runbook_maximum_likeness: float = Field(0.8, gt=0, le=1)
+    runbook_maximum_output_tokens: int = Field(8_000, ge=256)
+    runbook_model_prices: Annotated[dict[str, ModelPrice], NoDecode] = Field(default_factory=dict)
 
     # publishing
     runbook_wordpress_deadline_seconds: float = Field(30, gt=0)
@@ -108,6 +131,19 @@ class Settings(BaseSettings):
         if not text.isascii():
             raise ValueError("holds a character outside ASCII; paste the key again")
         return SecretStr(text) if text else None
+
+    @field_validator("runbook_model_prices", mode="before")
+    @classmethod
+    def _read_model_prices(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"is not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise ValueError("must be a JSON object of prices by model")
+        return found
 
     @field_validator("wordpress_url", "openai_base_url")
     @classmethod
