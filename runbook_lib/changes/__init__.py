@@ -35,7 +35,8 @@ the rest is left. It must be repeatable: after a crash a second `apply` goes on 
 recorded as done, so the row at which it stopped may be done again. For the same reason `changed=False`
 means that the row does not differ from what was *seen* (a row that this change did before the crash
 does differ), and `before` is taken from there: else undoing would leave that row out.
-`rows_changed(transaction, change_id)` gives an inverse kind what was changed, with before and after.
+`rows_changed(transaction, change_id)` gives an inverse kind what was changed, with before and after;
+its `check` is `undo_parameters`.
 
 An effect that needs no plan (a pause, a limit) stands in `with admin_action(database, …) as action:`.
 """
@@ -54,6 +55,7 @@ from runbook_lib.changes.kinds import (
     Undo,
     kinds,
     register,
+    undo_parameters,
 )
 from runbook_lib.changes.plans import Plan, find, list_changes, plan, plan_undo, rows_changed
 
@@ -78,4 +80,5 @@ __all__ = [
     "plan_undo",
     "register",
     "rows_changed",
+    "undo_parameters",
 ]

@@ -104,6 +104,8 @@ def close_stale_actions(transaction: Transaction) -> int:
 def _close_after(database: Database, action: Action, error: BaseException) -> None:
     outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
     text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    # What `done` kept, if its transaction was committed, stays; if it was rolled back, it is not true.
+    action.before = action.after = None
     try:
         with database.transaction() as transaction:
             _close(transaction, action, outcome, mask(text))

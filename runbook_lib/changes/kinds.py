@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
+from uuid import UUID
 
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.errors import NotFoundError, UsageError
@@ -135,6 +136,16 @@ class StepwiseKind(ChangeKind):
         self, database: Database, parameters: Mapping[str, Any], actor: str
     ) -> AbstractContextManager[RowApplier]:
         """Opens what is needed (a client) and gives the function that changes one row, repeatably."""
+
+
+def undo_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`check` of a kind that takes another change back: `change` is that change's id."""
+    try:
+        return {"change": str(UUID(str(given.get("change", "")).strip()))}
+    except ValueError:
+        raise UsageError(
+            "It takes change=ID, the whole id of the change that is taken back."
+        ) from None
 
 
 _KINDS: dict[str, ChangeKind] = {}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -18,12 +17,13 @@ from runbook_lib.cli.output import (
     print_json,
     print_table,
 )
+from runbook_lib.cli.progress import progress_bar
 from runbook_lib.database import open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, UsageError
 from runbook_lib.settings import load_settings
 
 # Each registers its kinds of change when it is imported.
-KIND_MODULES = ("runbook_lib.pipeline.retries",)
+KIND_MODULES = ("runbook_lib.pipeline.retries", "runbook_lib.pipeline.posts")
 
 execute_option = click.option("--execute", is_flag=True, help="Do it; without this it is dry.")
 reason_option = click.option("--reason", help="Why; kept in admin_actions.")
@@ -122,14 +122,17 @@ def apply_command(
     change_id: str, execute: bool, reason: str | None, actor: str | None, as_json: bool
 ) -> int:
     """Applies a plan; dry unless --execute is given."""
-    with open_database(load_settings()) as database:
+    with (
+        open_database(load_settings()) as database,
+        progress_bar("Applying", " rows") as progress,
+    ):
         result = planned.apply(
             database,
             change_id,
             actor=current_actor(actor),
             dry_run=not execute,
             reason=reason,
-            progress=progress_bar("rows"),
+            progress=progress,
         )
     return show_result(result, as_json)
 
@@ -162,7 +165,7 @@ def show_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         print_json({**plan_record(plan), "apply_with": command})
         return
-    click.echo(f"{plan.kind} would change {plan.row_count} rows (limit {plan.row_limit}).")
+    click.echo(f"{plan.kind} would change {_rows(plan.row_count)} (limit {plan.row_limit}).")
     if plan.parameters:
         chosen = ", ".join(
             f"{name} = {value}" for name, value in plan.parameters.items() if value is not None
@@ -194,7 +197,7 @@ def show_result(result: ChangeResult, as_json: bool) -> int:
     if as_json:
         print_json(result.as_record())
     elif result.dry_run:
-        click.echo(f"Dry run: {result.left} rows would be changed, nothing was. Add --execute.")
+        click.echo(f"Dry run: {_rows(result.left)} would be changed, nothing was. Add --execute.")
     else:
         click.echo(
             f"{result.kind}: {result.changed} changed, {result.unchanged} already so, "
@@ -218,21 +221,8 @@ def plan_record(plan: Plan) -> dict[str, Any]:
     }
 
 
-def progress_bar(unit: str) -> Callable[[int, int], None] | None:
-    """A bar on a terminal, nothing elsewhere; called with (done, all)."""
-    if not sys.stderr.isatty():
-        return None
-    from tqdm import tqdm
-
-    bar = tqdm(unit=f" {unit}", leave=False)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-    return show
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _shortened(value: Any, characters: int = 50) -> Any:

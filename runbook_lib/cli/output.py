@@ -18,7 +18,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JS
 
 
 def actor_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--actor", default=None, help="Who does this (default: RUNBOOK_ACTOR, else the login).")(command)
+    return click.option(
+        "--actor", default=None, help="Who does this (default: RUNBOOK_ACTOR, else the login)."
+    )(command)
 
 
 def current_actor(given: str | None) -> str:
@@ -36,15 +38,24 @@ def current_actor(given: str | None) -> str:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2))
+    click.echo(
+        json.dumps(
+            value, default=_plain, ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2
+        )
+    )
 
 
 def print_table(rows: Sequence[Sequence[Any]], headings: Sequence[str]) -> None:
     """Columns as wide as their widest cell; control characters in cells are made visible."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max([len(heading), *(len(row[index]) for row in cells)]) for index, heading in enumerate(headings)]
+    widths = [
+        max([len(heading), *(len(row[index]) for row in cells)])
+        for index, heading in enumerate(headings)
+    ]
     for line in [list(headings), ["-" * width for width in widths], *cells]:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def _cell(value: Any) -> str:

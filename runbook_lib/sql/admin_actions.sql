@@ -16,12 +16,13 @@ SET expected_by = now() + make_interval(secs => %(seconds)s)
 WHERE action_id = %(action_id)s::uuid AND outcome = 'started';
 
 -- name: close_action
--- Closes an action with what was before and after. One that was closed as stale is corrected.
+-- Closes an action with what was before and after, as far as that is known. One that was closed as
+-- stale is corrected.
 UPDATE admin_actions
 SET outcome = %(outcome)s,
     ended_at = clock_timestamp(),
-    before = nullif(%(before)s::jsonb, 'null'),
-    after = nullif(%(after)s::jsonb, 'null'),
+    before = coalesce(nullif(%(before)s::jsonb, 'null'), before),
+    after = coalesce(nullif(%(after)s::jsonb, 'null'), after),
     error = %(error)s
 WHERE action_id = %(action_id)s::uuid;
 

@@ -5,7 +5,7 @@
 INSERT INTO changes (kind, parameters, planned_by, row_count, row_limit, oldest, newest, sample, digest)
 VALUES (
     %(kind)s, %(parameters)s::jsonb, %(actor)s, %(row_count)s, %(row_limit)s, %(oldest)s, %(newest)s,
-    %(sample)s::jsonb, %(digest)s
+    %(sample)s::json, %(digest)s
 )
 RETURNING *;
 

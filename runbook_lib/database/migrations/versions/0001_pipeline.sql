@@ -275,6 +275,7 @@ CREATE TABLE events (
     delivered_at timestamptz
 );
 CREATE INDEX events_occurred_at ON events (occurred_at);
+CREATE INDEX events_job_id ON events (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX events_undelivered ON events (event_id) WHERE delivered_at IS NULL AND level <> 'info';
 
 CREATE TABLE workers (
@@ -349,7 +350,7 @@ CREATE TABLE changes (
     row_limit   integer     NOT NULL,
     oldest      timestamptz,
     newest      timestamptz,
-    sample      jsonb       NOT NULL DEFAULT '[]',
+    sample      json        NOT NULL DEFAULT '[]', -- not jsonb: the order of the columns is kept
     digest      text        NOT NULL,
     status      text        NOT NULL DEFAULT 'planned' CHECK (status IN ('planned', 'applying', 'applied', 'failed')),
     applying_action uuid,
