@@ -12,6 +12,9 @@ import pytest
 from runbook_lib.credentials.masking import mask
 from runbook_lib.credentials.store import Credentials
 from runbook_lib.errors import ConfigurationError
+from runbook_lib.health.checks import worst_verdict
+from runbook_lib.health.probes.openai import probe_openai
+from runbook_lib.health.probes.wordpress import probe_wordpress
 from runbook_lib.pipeline.providers import OPENAI_ADDRESS, resolve_providers
 from runbook_lib.settings import Settings, environment_without_callers, read_settings
 
@@ -144,3 +147,27 @@ def test_process_of_its_own_sees_the_new_key(env_file: Path, tmp_path: Path) -> 
             process.stdin.write("ask\n")
             assert process.stdout.readline().strip() == key
         process.stdin.write("\n")
+
+
+def test_nothing_configured_means_the_sandbox_for_both_and_doctor_finds_it_in_order(
+    home: Path,
+) -> None:
+    with resolve_providers(Settings(_env_file=None, runbook_home=home)) as providers:
+        openai, wordpress = providers.openai, providers.wordpress
+        assert openai.sandboxed
+        assert wordpress.sandboxed
+        assert "sandbox" in providers.describe()
+        checks = [
+            *probe_openai(openai.base_url, openai.api_key, openai.model),
+            *probe_wordpress(wordpress.url, wordpress.user, wordpress.app_password),
+        ]
+    assert worst_verdict(checks) == "ok", [each for each in checks if each.verdict != "ok"]
+
+
+def test_one_sandboxed_provider_leaves_the_other_real(env_file: Path, home: Path) -> None:
+    settings = Settings(
+        _env_file=None, openai_api_key="key-by-hand", runbook_sandbox="wordpress", runbook_home=home
+    )
+    with resolve_providers(settings) as providers:
+        assert (providers.openai.sandboxed, providers.wordpress.sandboxed) == (False, True)
+        assert providers.openai.api_key() == "key-by-hand"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from runbook_lib.credentials.store import Credentials
 from runbook_lib.errors import ConfigurationError
 from runbook_lib.settings import Settings
+
+if TYPE_CHECKING:
+    from runbook_lib.sandbox import Sandbox
 
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 
@@ -39,7 +42,7 @@ class Providers:
 
     openai: OpenAIProvider
     wordpress: WordPressProvider
-    _sandbox: Any = field(default=None, repr=False)
+    _sandbox: Sandbox | None = field(default=None, repr=False)
 
     def describe(self) -> str:
         """One line for pages, notebooks and commands; it says so when the sandbox stands in."""
@@ -75,17 +78,19 @@ def resolve_providers(settings: Settings, credentials: Credentials | None = None
     )
 
 
-def _acquire_sandbox(settings: Settings) -> Any:
+def _acquire_sandbox(settings: Settings) -> Sandbox:
     from runbook_lib import sandbox
 
     return sandbox.acquire(settings.runbook_home)
 
 
-def _openai(settings: Settings, credentials: Credentials, sandbox: Any) -> OpenAIProvider:
+def _openai(
+    settings: Settings, credentials: Credentials, sandbox: Sandbox | None
+) -> OpenAIProvider:
     if sandbox is not None:
         return OpenAIProvider(
             sandbox.openai_base_url,
-            lambda: str(sandbox.openai_api_key),
+            lambda: sandbox.openai_api_key,
             settings.openai_model,
             sandboxed=True,
         )
@@ -97,12 +102,14 @@ def _openai(settings: Settings, credentials: Credentials, sandbox: Any) -> OpenA
     )
 
 
-def _wordpress(settings: Settings, credentials: Credentials, sandbox: Any) -> WordPressProvider:
+def _wordpress(
+    settings: Settings, credentials: Credentials, sandbox: Sandbox | None
+) -> WordPressProvider:
     if sandbox is not None:
         return WordPressProvider(
             sandbox.wordpress_url,
             sandbox.wordpress_user,
-            lambda: str(sandbox.wordpress_app_password),
+            lambda: sandbox.wordpress_app_password,
             sandboxed=True,
         )
     if not settings.wordpress_url or not settings.wordpress_user:
