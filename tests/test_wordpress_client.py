@@ -273,7 +273,7 @@ def test_posts_are_found_by_slug_in_every_status_and_in_the_trash_when_asked(
     assert client.posts_by_slug(["a-slug", "a-slug__trashed"], ["any"], soon()).posts == ()
     in_trash = client.posts_by_slug(["a-slug__trashed"], ["any", "trash"], soon()).posts
     assert [each.post_id for each in in_trash] == [post.post_id]
-    restored = client.untrash_post(post.post_id, "draft", soon())
+    restored = client.update_post(post.post_id, {"status": "draft"}, soon())
     assert restored is not None
     assert (restored.status, restored.slug) == ("draft", "a-slug")
 

@@ -149,6 +149,18 @@ class WordPressClient:
         """The posts under any of these slugs; status `any` is every status but `trash`."""
         return self._find_posts({"slug": ",".join(slugs), "status": ",".join(statuses)}, deadline)
 
+    def posts_by_id(self, post_ids: Sequence[int], deadline: Deadline) -> tuple[Post, ...]:
+        """Up to a hundred posts by their ids, in whatever status, without their content; those that do
+        not exist or that this user may not see are left out."""
+        if not post_ids:
+            return ()
+        query = {
+            "include": ",".join(map(str, post_ids)),
+            "status": "any,trash",
+            "_fields": "id,status,slug,link,author,title,categories,tags",
+        }
+        return self._find_posts(query, deadline).posts
+
     def posts_that_hold(self, text: str, deadline: Deadline) -> FoundPosts:
         """The posts outside the trash whose content holds a text. Slow on a large site."""
         found = self._find_posts({"search": text, "status": "any"}, deadline)
@@ -181,7 +193,10 @@ class WordPressClient:
     def update_post(
         self, post_id: int, fields: Mapping[str, Any], deadline: Deadline
     ) -> Post | None:
-        """Changes a post; may be sent again. None when the post does not exist."""
+        """Changes a post; may be sent again. None when the post does not exist.
+
+        A status brings a post back from the trash; its slug gets a suffix if it is taken by then.
+        """
         answer = self._connection.request("POST", f"posts/{post_id}", deadline, fields=fields)
         return self._read_post(answer, f"POST posts/{post_id}")
 
@@ -196,10 +211,6 @@ class WordPressClient:
         found = read_object(answer)
         if answer.status != 200 or not found or not is_id(found.get("id")):
             raise JobFailed(self._connection.refusal(answer, f"DELETE posts/{post_id}"))
-
-    def untrash_post(self, post_id: int, status: str, deadline: Deadline) -> Post | None:
-        """Restores a post from the trash under a status. Its slug gets a suffix if it is taken by now."""
-        return self.update_post(post_id, {"status": status}, deadline)
 
     def _find_posts(self, query: Mapping[str, Any], deadline: Deadline) -> FoundPosts:
         query = {**query, "context": "edit", "per_page": ITEMS_A_PAGE}
