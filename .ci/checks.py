@@ -18,7 +18,14 @@ def main() -> int:
         "formatting": [tool("ruff"), "format", "--check", "."],
         "types": [sys.executable, "-m", "mypy"],
         "layers": [tool("lint-imports")],
-        "notebooks without outputs": [sys.executable, "-m", "nbstripout", "--verify", *notebooks]
+        "notebooks without outputs": [
+            sys.executable,
+            "-m",
+            "nbstripout",
+            "--keep-id",
+            "--verify",
+            *notebooks,
+        ]
         if notebooks
         else None,
     }

@@ -1,3 +1,38 @@
-"""A notebook-driven runbook and analytics workbench for a content pipeline on PostgreSQL."""
+"""A notebook-driven runbook and analytics workbench for a content pipeline on PostgreSQL.
+
+The names that notebooks may use stand in `NOTEBOOK_NAMES`; each is imported when it is first asked for
+(PEP 562), so that a worker never pays for what only reports need.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runbook_lib.health.performance import performance_review as performance_review
+    from runbook_lib.procedures.parameters import parameter as parameter
+    from runbook_lib.procedures.recorder import conclude as conclude
+    from runbook_lib.procedures.workplace import open_workplace as open_workplace
 
 __version__ = "0.1.0"
+
+# name → the module that has it
+NOTEBOOK_NAMES = {
+    "parameter": "runbook_lib.procedures.parameters",
+    "open_workplace": "runbook_lib.procedures.workplace",
+    "performance_review": "runbook_lib.health.performance",
+    "conclude": "runbook_lib.procedures.recorder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in NOTEBOOK_NAMES:
+        raise AttributeError(
+            f"runbook_lib has no {name!r}; notebooks may use {', '.join(NOTEBOOK_NAMES)}"
+        )
+    return getattr(importlib.import_module(NOTEBOOK_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *NOTEBOOK_NAMES]

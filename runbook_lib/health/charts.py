@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,12 @@ def durations(by_stage: pandas.DataFrame, average_limit_seconds: float) -> Chart
         return _nothing_to_draw("No attempt completed in these days.")
     figure = _figure(height_inches=1.5 + 0.7 * len(by_stage))
     axes = figure.subplots()
-    rows = list(by_stage.itertuples())[::-1]
+    rows = by_stage.to_dict("records")[::-1]
     for position, row in enumerate(rows):
         _draw_percentiles(axes, position, row)
-    axes.set_yticks(range(len(rows)), [f"{row.stage}\n{row.attempts} attempts" for row in rows])
+    axes.set_yticks(
+        range(len(rows)), [f"{row['stage']}\n{row['attempts']} attempts" for row in rows]
+    )
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(average_limit_seconds, color=_LIMIT, linestyle="--", linewidth=1.2)
     longest = max(float(by_stage["longest_seconds"].max()), average_limit_seconds)
@@ -88,7 +91,7 @@ def durations(by_stage: pandas.DataFrame, average_limit_seconds: float) -> Chart
         for _, label, marker, colour in _PERCENTILES
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    told = [f"{row.stage}: half within {row.p50_seconds:.2f} s" for row in by_stage.itertuples()]
+    told = [f"{row['stage']}: half within {row['p50_seconds']:.2f} s" for row in rows[::-1]]
     return _chart(figure, "Durations by stage. " + ", ".join(told) + ".")
 
 
@@ -100,14 +103,14 @@ _PERCENTILES = (
 )
 
 
-def _draw_percentiles(axes: Axes, position: int, row: Any) -> None:
-    axes.hlines(position, 0, row.longest_seconds, color="#d0d5da", linewidth=5, zorder=1)
+def _draw_percentiles(axes: Axes, position: int, row: Mapping[Hashable, Any]) -> None:
+    axes.hlines(position, 0, row["longest_seconds"], color="#d0d5da", linewidth=5, zorder=1)
     for column, _, marker, colour in _PERCENTILES:
-        value = getattr(row, column)
+        value = row[column]
         if value == value:
             axes.plot(value, position, marker, color=colour, markersize=9, zorder=2)
     axes.text(
-        row.p50_seconds, position + 0.22, f"{row.p50_seconds:.2f} s", fontsize=10, ha="center"
+        row["p50_seconds"], position + 0.22, f"{row['p50_seconds']:.2f} s", fontsize=10, ha="center"
     )
 
 
@@ -131,8 +134,9 @@ def _draw_counts(axes: Axes, by_day: pandas.DataFrame) -> None:
 
 def _draw_shares(axes: Axes, by_day: pandas.DataFrame) -> None:
     highest = 0.0
-    for position, row in enumerate(by_day.itertuples()):
-        share = rate(int(row.error + row.lost), int(row.error + row.lost + row.completed))
+    for position, row in enumerate(by_day.to_dict("records")):
+        failed = row["error"] + row["lost"]
+        share = rate(failed, failed + row["completed"])
         if share.percent is None or share.low_percent is None or share.high_percent is None:
             continue
         below, above = share.percent - share.low_percent, share.high_percent - share.percent

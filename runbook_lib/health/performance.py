@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import psycopg2
+from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Database, Transaction
@@ -131,7 +132,7 @@ class PerformanceReview:
     def _lines(self) -> list[str]:
         if self.window is None:
             return []
-        waiting = {row.status: row.jobs for row in self.jobs_now.frame.itertuples()}
+        waiting = _by(self.jobs_now.frame, "status", "jobs")
         unfinished = ", ".join(
             f"{count} {status}" for status, count in waiting.items() if status != "completed"
         )
@@ -154,7 +155,7 @@ def performance_review(
     try:
         with database.transaction(read_only=True) as transaction:
             return _review(transaction, days, time_zone, last_day)
-    except (RunbookError, psycopg2.Error) as error:
+    except (RunbookError, InsufficientPrivilege, psycopg2.OperationalError) as error:
         return _without_figures(one_line(str(error), 500))
 
 

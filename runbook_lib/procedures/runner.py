@@ -1,0 +1,258 @@
+"""Runs a procedure: check, open the record, execute, redact, archive, close the record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runbook_lib import known_secrets
+from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook, replace_atomically
+from runbook_lib.archive.redaction import redact_notebook, redacted
+from runbook_lib.archive.rendering import Page, render
+from runbook_lib.archive.store import Store, open_store
+from runbook_lib.credentials.masking import mask
+from runbook_lib.database import Database
+from runbook_lib.errors import CouldNotBeDone, RunbookError
+from runbook_lib.procedures import evidence, records
+from runbook_lib.procedures.card import METADATA_KEY
+from runbook_lib.procedures.catalogue import Procedure, find
+from runbook_lib.procedures.evidence import Finding
+from runbook_lib.procedures.execution import (
+    Ending,
+    Progress,
+    Request,
+    environment_for,
+    execute,
+)
+from runbook_lib.procedures.parameters import ParametersRefused, check, plain
+from runbook_lib.procedures.records import ArchivedAs, Origin, Record, RunRecord
+from runbook_lib.settings import Settings
+
+SHORTEST_DEADLINE_SECONDS = 600.0
+DEADLINE_PER_EXPECTED = 5
+CELL_DEADLINE_SECONDS = 600.0
+
+
+def run(
+    procedure: str,
+    parameters: Mapping[str, Any] | None = None,
+    actor: str = "unknown",
+    trigger: str = "manual",
+    *,
+    database: Database,
+    settings: Settings,
+    schedule_id: str | None = None,
+    due_at: datetime | None = None,
+    deadline_seconds: float | None = None,
+    cell_deadline_seconds: float = CELL_DEADLINE_SECONDS,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+) -> RunRecord:
+    """Runs a procedure and archives what it did; returns its closed record.
+
+    The record says whether the notebook ran whole (`status`) and what it found (`verdict`). Setting
+    `stop` ends it as killed. Raises `ParametersRefused` (recorded as refused), `NotFoundError`, and
+    `CouldNotBeDone` when the record could not be opened or closed, or the archive took nothing.
+    """
+    found = find(procedure, settings)
+    origin = Origin(actor, trigger, schedule_id, due_at)
+    values = _checked(found, parameters or {}, origin, database)
+    close_lost_runs(database, settings)
+    notebook = read_notebook(json.dumps(found.notebook).encode(), found.name)
+    evidence.prepare(notebook, values)
+    record = Record.open(database, found, plain(values), origin, _code_cells(notebook))
+    directory = _private_directory(settings, record.run_id)
+    try:
+        (directory / "notebook.ipynb").write_bytes(notebook_bytes(notebook))
+        ending = execute(
+            Request(
+                directory,
+                environment=_environment(directory, database, settings),
+                cell_deadline_seconds=cell_deadline_seconds,
+                run_deadline_seconds=deadline_seconds or _deadline_seconds(found),
+            ),
+            stop=stop or threading.Event(),
+            on_progress=on_progress,
+            on_look=lambda so_far: record.beat(so_far.cells_done),
+        )
+    except BaseException as error:
+        _end(record, found, directory, _interrupted(error), origin, settings)
+        raise
+    return _end(record, found, directory, ending, origin, settings)
+
+
+def close_lost_runs(database: Database, settings: Settings) -> list[str]:
+    """Closes records whose runner vanished, with what it left behind; returns their ids."""
+    closed = []
+    for row in records.stale_runs(database):
+        directory = _runs_directory(settings) / row.run_id
+        finding, archived = Finding("lost", "The process that ran it vanished.", 0, 0), ArchivedAs()
+        if (directory / "executed.ipynb").exists():
+            notebook = read_notebook((directory / "executed.ipynb").read_bytes())
+            finding = evidence.judge_lost(notebook)
+            origin = Origin(row.actor, row.trigger, row.schedule_id, row.due_at)
+            facts = _facts(row.run_id, row.procedure, origin, finding, row.started_at)
+            archived = _archive(notebook, facts, finding, open_store(settings), settings)
+        if records.close_lost(database, row.run_id, finding, archived):
+            closed.append(row.run_id)
+        shutil.rmtree(directory, ignore_errors=True)
+    return closed
+
+
+def _checked(
+    found: Procedure, parameters: Mapping[str, Any], origin: Origin, database: Database
+) -> dict[str, Any]:
+    try:
+        return check(found.declarations, parameters)
+    except ParametersRefused as refusal:
+        reason = f"{found.name} was not run. {mask(str(refusal))}"
+        try:
+            records.file_refusal(database, found, origin, reason)
+        except RunbookError:
+            pass  # The caller is told the reason either way.
+        raise ParametersRefused(reason) from None
+
+
+def _end(
+    record: Record,
+    found: Procedure,
+    directory: Path,
+    ending: Ending,
+    origin: Origin,
+    settings: Settings,
+) -> RunRecord:
+    """Redacts and archives what there is, closes the record, and removes the private directory."""
+    notebook = _executed(directory)
+    finding = evidence.judge(notebook, ending)
+    facts = _facts(record.run_id, found.name, origin, finding, record.started_at)
+    try:
+        archived = _archive(notebook, facts, finding, open_store(settings), settings)
+    except CouldNotBeDone as error:
+        unarchived = Finding("failed", mask(str(error)), finding.cells_done, finding.cells_total)
+        record.close(unarchived, ArchivedAs())
+        raise CouldNotBeDone(f"{error} The executed notebook stays at {directory}.") from error
+    ended_at = record.close(finding, archived)
+    shutil.rmtree(directory, ignore_errors=True)
+    return RunRecord(
+        record.run_id, found.name, finding.status, finding.verdict, redacted(finding.results),
+        finding.error, finding.cells_done, finding.cells_total, record.started_at, ended_at, archived,
+    )  # fmt: skip
+
+
+def _archive(
+    notebook: Any, facts: dict[str, Any], finding: Finding, store: Store, settings: Settings
+) -> ArchivedAs:
+    """Redacts the notebook and stores it with its page; quarantines both if a secret is left in them."""
+    redact_notebook(notebook)
+    notebook.metadata["runbook_run"] = redacted(facts)
+    card = notebook.metadata.get(METADATA_KEY, {})
+    page = Page(
+        title=card.get("title", facts["procedure"]),
+        badge=finding.verdict if finding.status == "succeeded" and finding.verdict else finding.status,
+        summary=finding.summary,
+        notice="" if finding.status == "succeeded" else _notice(finding),
+        facts=tuple((name.replace("_", " "), _shown(value)) for name, value in facts.items() if value not in (None, {})),
+    )  # fmt: skip
+    source, html = notebook_bytes(notebook), render(notebook, page)
+    name = f"{facts['procedure']}/{_stamp(facts['started_at'])}-{facts['run_id']}"
+    if secrets := known_secrets.found_in(source) + known_secrets.found_in(html):
+        raise CouldNotBeDone(
+            f"The executed notebook still holds {', '.join(sorted(set(secrets)))} after redaction; "
+            f"it is not archived but quarantined at {_quarantine(settings, facts['run_id'], source)}."
+        )
+    # A runner that vanished may have archived its run before it did; that is then the evidence.
+    before = store.found if finding.status == "lost" else lambda name: None
+    stored = before(f"{name}.ipynb") or store.write(f"{name}.ipynb", source)
+    page_stored = before(f"{name}.html") or store.write(f"{name}.html", html)
+    return ArchivedAs(stored.name, page_stored.name, stored.sha256)
+
+
+def _quarantine(settings: Settings, run_id: str, data: bytes) -> Path:
+    directory = settings.runbook_home / "quarantine"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    replace_atomically(directory / f"{run_id}.ipynb", data)
+    return directory / f"{run_id}.ipynb"
+
+
+def _facts(
+    run_id: str, procedure: str, origin: Origin, finding: Finding, started_at: datetime
+) -> dict[str, Any]:
+    """What the archived notebook says about its run."""
+    return {
+        "run_id": run_id,
+        "procedure": procedure,
+        "status": finding.status,
+        "verdict": finding.verdict,
+        "error": finding.error,
+        "cells": f"{finding.cells_done} of {finding.cells_total} ran",
+        "actor": origin.actor,
+        "trigger": origin.trigger,
+        "schedule_id": origin.schedule_id,
+        "due_at": origin.due_at.astimezone(UTC).isoformat() if origin.due_at else None,
+        "started_at": started_at.astimezone(UTC).isoformat(timespec="seconds"),
+        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_commit": records.code_commit(),
+    }
+
+
+def _notice(finding: Finding) -> str:
+    told = f"This run {finding.status.replace('_', ' ')}: {finding.error}"
+    return f"{told} What stands below is what there was; {finding.cells_done} of {finding.cells_total} cells ran."
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _stamp(started_at: str) -> str:
+    return datetime.fromisoformat(started_at).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def _executed(directory: Path) -> Any:
+    """The executed notebook as far as it was saved, else the one that was to be executed."""
+    for name in ("executed.ipynb", "notebook.ipynb"):
+        if (directory / name).exists():
+            return read_notebook((directory / name).read_bytes())
+    raise CouldNotBeDone(f"{directory} is gone, and the run with it.")
+
+
+def _interrupted(error: BaseException) -> Ending:
+    if isinstance(error, KeyboardInterrupt):
+        return Ending("stopped", "The run was interrupted.")
+    return Ending("process_died", f"The runner met {type(error).__name__}: {error}")
+
+
+def _environment(directory: Path, database: Database, settings: Settings) -> dict[str, str]:
+    # The kernel gets the database's address, so that it neither looks for one nor starts one.
+    return environment_for(
+        os.environ,
+        directory,
+        DATABASE_URL=database.url,
+        RUNBOOK_DATABASE_SCHEMA=database.schema,
+        RUNBOOK_HOME=str(settings.runbook_home),
+    )
+
+
+def _private_directory(settings: Settings, run_id: str) -> Path:
+    directory = _runs_directory(settings) / run_id
+    directory.mkdir(parents=True, mode=0o700)
+    return directory
+
+
+def _runs_directory(settings: Settings) -> Path:
+    return settings.runbook_home / "runs"
+
+
+def _deadline_seconds(found: Procedure) -> float:
+    expected_seconds = found.card.expected_minutes * 60
+    return max(SHORTEST_DEADLINE_SECONDS, DEADLINE_PER_EXPECTED * expected_seconds)
+
+
+def _code_cells(notebook: Any) -> int:
+    return sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)

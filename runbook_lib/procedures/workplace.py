@@ -1,0 +1,82 @@
+"""Where a notebook works: the database, the role, real providers or the sandbox, the code."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from runbook_lib import __version__
+from runbook_lib.credentials.masking import one_line
+from runbook_lib.database import Connection, Database, open_database
+from runbook_lib.database.statements import load
+from runbook_lib.errors import RunbookError
+from runbook_lib.settings import Settings, load_settings
+
+
+class UnavailableDatabase(Database):
+    """Stands where the database could not be opened: whoever asks it gets the reason."""
+
+    def __init__(self, reason: RunbookError) -> None:
+        super().__init__("postgresql://unavailable/")
+        self._reason = reason
+
+    def connect(self, **_: Any) -> Connection:
+        raise self._reason
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a procedure works on; shown in a notebook, it says so before anything is done.
+
+    `problem` says why the database cannot be used; then whatever asks it is told the same.
+    """
+
+    database: Database
+    facts: dict[str, str]
+    problem: str | None = None
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self.facts.items()]
+        return "\n".join([*([self.problem] if self.problem else []), *lines])
+
+    def _repr_html_(self) -> str:
+        facts = " · ".join(
+            f"<strong>{html.escape(name)}:</strong> {html.escape(value)}"
+            for name, value in self.facts.items()
+        )
+        if self.problem is None:
+            return f"<p>{facts}</p>"
+        problem = html.escape(self.problem)
+        return f'<div class="verdict verdict-critical"><p>{problem}</p></div><p>{facts}</p>'
+
+
+def open_workplace() -> Workplace:
+    """Opens the database that the settings name. Never raises: what is wrong is shown and kept."""
+    try:
+        settings = load_settings()
+        facts = {"Providers": _providers(settings), "Code": __version__}
+        database = open_database(settings, "runbook notebook")
+        return Workplace(database, {**_server(database), **facts})
+    except RunbookError as error:
+        facts = {"Code": __version__}
+        return Workplace(UnavailableDatabase(error), facts, problem=one_line(str(error), 1000))
+
+
+def _server(database: Database) -> dict[str, str]:
+    with database.transaction(read_only=True) as transaction:
+        row = transaction.row(load("workplace")["who_and_where"])
+    assert row is not None
+    return {
+        "Database": f"{database.address}, schema {database.schema}",
+        "Role": row.role,
+        "PostgreSQL": row.server_version.split()[0],
+        "Its time": row.server_time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    }
+
+
+def _providers(settings: Settings) -> str:
+    sandboxed = settings.sandboxed()
+    said = {name: "sandbox" if name in sandboxed else "real" for name in ("openai", "wordpress")}
+    return f"OpenAI {said['openai']}, WordPress {said['wordpress']}"
