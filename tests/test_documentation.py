@@ -101,7 +101,7 @@ def test_the_schema_allows_exactly_the_transitions_that_are_drawn(database: Data
 def is_allowed(database: Database, before: str, after: str) -> bool:
     in_status = {
         "pending": "status = 'pending', worker = NULL, lease_until = NULL",
-        "processing": "status = 'processing', worker = 'w', lease_until = now()",
+        "processing": "status = 'processing', attempt = attempt + 1, worker = 'w', lease_until = now()",
         "completed": "status = 'completed', worker = NULL, lease_until = NULL, completed_at = now()",
         "error": "status = 'error', worker = NULL, lease_until = NULL",
     }

@@ -66,9 +66,7 @@ def up() -> Any:
 def _say_what_happened(outcome: Outcome, addresses: list[str]) -> None:
     runbook = _shown(Path(".venv/bin/runbook")) + " demo"
     click.echo("")
-    click.echo(
-        f"{outcome.completed} topics are published, in the sandbox. {_rest(outcome)}".rstrip()
-    )
+    click.echo(" ".join(_counts(outcome)))
     for post in outcome.posts:
         click.echo(f"  {post['topic']}  {post['post_url']}")
     archive = outcome.report.get("archive")
@@ -80,14 +78,18 @@ def _say_what_happened(outcome: Outcome, addresses: list[str]) -> None:
         click.echo(f"  {runbook} {command}")
 
 
-def _rest(outcome: Outcome) -> str:
-    published_now = outcome.added - outcome.error - outcome.waiting
-    parts = [f"{published_now} of them now." if outcome.duplicates else ""]
+def _counts(outcome: Outcome) -> list[str]:
+    """Sentences about what became of the topics."""
+    sentences = [f"{outcome.published} topics are published in the sandbox."]
+    if kept := outcome.completed - outcome.published:
+        sentences.append(f"{kept} are drafts or in review there, as they ask for.")
+    if outcome.duplicates:
+        sentences.append(f"{outcome.duplicates} of all were here before this run.")
     if outcome.error or outcome.waiting:
-        parts.append(
-            f"{outcome.error} ended in error, {outcome.waiting} wait: `runbook demo jobs list` shows them."
+        sentences.append(
+            f"{outcome.error} ended in error, {outcome.waiting} wait: look with `jobs list`."
         )
-    return " ".join(filter(None, parts))
+    return sentences
 
 
 def _shown(path: Path) -> str:

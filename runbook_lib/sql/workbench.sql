@@ -1,10 +1,10 @@
 -- What the demo says about its jobs.
 
 -- name: count_jobs
--- How many jobs there are in each state.
+-- How many jobs there are in each state, and how many of the posts everybody can see.
 SELECT
-    count(*) AS total,
     count(*) FILTER (WHERE status = 'completed') AS completed,
+    count(*) FILTER (WHERE status = 'completed' AND post_status = 'publish') AS published,
     count(*) FILTER (WHERE status = 'error') AS error,
     count(*) FILTER (WHERE status IN ('pending', 'processing')) AS waiting
 FROM content_jobs;
@@ -13,6 +13,6 @@ FROM content_jobs;
 -- The newest posts, to show a few.
 SELECT topic, category, post_url
 FROM content_jobs
-WHERE status = 'completed'
+WHERE status = 'completed' AND post_status = 'publish'
 ORDER BY completed_at DESC, job_id DESC
 LIMIT %(count)s;
