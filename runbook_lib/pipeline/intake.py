@@ -14,8 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+import psycopg2.errors
+
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.database.statements import load
+from runbook_lib.errors import CouldNotBeDone
 from runbook_lib.pipeline.job_files import (
     EXCERPT_CHARACTERS,
     BrokenRow,
@@ -189,21 +192,30 @@ class _Intake:
         if not batch:
             return
         first = {job.idempotency_key: job for job in reversed(batch)}
-        with self._database.transaction() as transaction:
-            ids = self._insert(transaction, list(first.values()))
-            repeated = [job for job in batch if first[job.idempotency_key] is not job]
-            present = [job for job in batch if job.idempotency_key not in ids]
-            doubles = {job.line: job for job in (*repeated, *present)}
-            earlier = self._earlier(transaction, doubles.values())
-            if ids and not self.result.added:
-                notify_workers(transaction)  # one hint an intake: each one is a lock at commit
+        try:
+            with self._database.transaction() as transaction:
+                ids = self._insert(transaction, list(first.values()))
+                doubles = [
+                    job
+                    for job in batch
+                    if first[job.idempotency_key] is not job or job.idempotency_key not in ids
+                ]
+                earlier = self._earlier(transaction, doubles)
+                if ids and not self.result.added:
+                    notify_workers(transaction)  # one hint an intake: each one is a lock at commit
+        except psycopg2.errors.LockNotAvailable:
+            raise CouldNotBeDone(
+                "Another session is adding the same jobs and did not end in time. "
+                "Adding the file again goes on."
+            ) from None
         self.result.added += len(ids)
         self.result.job_ids.extend(list(ids.values())[: DETAILS_KEPT - len(self.result.job_ids)])
-        for line in sorted(doubles):
-            self._count_duplicate(doubles[line], earlier)
+        for job in doubles:
+            self._count_duplicate(job, earlier)
 
     def _insert(self, transaction: Transaction, jobs: list[NewJob]) -> dict[str, str]:
         """Inserts what is not there yet; returns the new jobs' ids by key."""
+        transaction.rows(_SQL["lock_intake"])
         records = [
             {
                 **job._asdict(),

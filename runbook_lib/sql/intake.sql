@@ -1,5 +1,10 @@
 -- Taking jobs in.
 
+-- name: lock_intake
+-- Intakes add their batches one after another: two that hold the same keys in another order would wait
+-- for each other for ever, and sorting by key would lose the file's order.
+SELECT pg_advisory_xact_lock(hashtext('content_jobs intake'));
+
 -- name: insert_jobs
 -- Adds the jobs whose key is not there yet; returns those. A `run_at` that is over is at once (NULL).
 INSERT INTO content_jobs (
