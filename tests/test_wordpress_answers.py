@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from runbook_lib.pipeline.retry_after import retry_after_seconds
 from runbook_lib.pipeline.transport import Answer
-from runbook_lib.pipeline.wordpress_answers import read_json, refusal, retry_after_seconds
+from runbook_lib.pipeline.wordpress_answers import read_json, refusal
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
