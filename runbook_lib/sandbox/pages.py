@@ -41,10 +41,11 @@ class Pages:
         )
 
     def plain_permalinks(self, request: Request, site: str) -> Response:
-        """With plain permalinks there is nothing below /wp-json: first a redirect, then a page."""
+        """With plain permalinks nothing is below /wp-json: a read is redirected to the address with a
+        slash, and that, as any write, shows the front page."""
         path, _, query = request.target.partition("?")
-        if path.endswith("/"):
-            return self.not_found()
+        if path.endswith("/") or request.method not in ("GET", "HEAD"):
+            return self._front(site)
         location = f"{site}{path}/" + (f"?{query}" if query else "")
         return Response.of_html(301, "", {"Location": location, "X-Redirect-By": "WordPress"})
 
@@ -69,7 +70,7 @@ class Pages:
 
 
 def _plain(title: str) -> str:
-    return html.escape(html.unescape(html_to_text(curl(title)))).strip()
+    return html.escape(" ".join(html.unescape(html_to_text(curl(title))).split()))
 
 
 def _page(title: str, body: str, status: int = 200) -> Response:

@@ -81,7 +81,7 @@ class WordPress:
         if fault.kind == "database_error":
             return died(500, NO_DATABASE, as_json=as_json)
         if fault.kind == "fatal_error":
-            return died(500, CRITICAL, as_json=False)
+            return died(500, CRITICAL, as_json=as_json, code="internal_server_error")
         return None
 
     async def _commit_late(

@@ -36,12 +36,19 @@ def not_allowed(logged_in: bool, code: str, message: str) -> Refused:
     return Refused(403 if logged_in else 401, code, message)
 
 
-def died(status: int, message: str, *, as_json: bool, retry_after: int | None = None) -> Response:
+def died(
+    status: int,
+    message: str,
+    *,
+    as_json: bool,
+    retry_after: int | None = None,
+    code: str = "wp_die",
+) -> Response:
     """How WordPress dies early: JSON only for a request that asked for it, a page otherwise."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     if as_json:
         body = {
-            "code": "wp_die",
+            "code": code,
             "message": message,
             "data": {"status": status},
             "additional_errors": [],

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 LONGEST_SLUG_CHARACTERS = 200
 EXCERPT_WORDS = 55
+EXCERPT_SOURCE_CHARACTERS = 20_000
 
 _ENTITY = re.compile(r"&(?!(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});)")
 _MARKUP = re.compile(r"<!--.*?-->|<!--.*\Z|</?[a-zA-Z][^<>]*>|<|>", re.DOTALL)
@@ -157,7 +158,7 @@ def render_excerpt(raw: str, content: str) -> str:
     """The excerpt's paragraph; made of the content's first words when there is none."""
     if raw:
         return add_paragraphs(curl(raw))
-    words = html_to_text(render_content(content)).split()
+    words = html_to_text(render_content(content[:EXCERPT_SOURCE_CHARACTERS])).split()
     if not words:
         return ""
     text = " ".join(words[:EXCERPT_WORDS]) + (" [&hellip;]" if len(words) > EXCERPT_WORDS else "")
@@ -197,8 +198,11 @@ def curl(text: str) -> str:
                 code = max(0, code + (-1 if opened[1] else 1))
             out.append(piece)
         else:
-            out.append(piece if code else _curl_text(piece))
+            out.append(piece if code or not _STRAIGHT.search(piece) else _curl_text(piece))
     return "".join(out)
+
+
+_STRAIGHT = re.compile(r"""['"&]|--|\.\.\.| - """)
 
 
 def _curl_text(text: str) -> str:

@@ -1,0 +1,121 @@
+"""The sandbox's articles read like articles about their topic, and say that they are the sandbox's."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+
+import pytest
+
+from runbook_lib.sandbox.articles import NOTICE, write_article
+from runbook_lib.sandbox.briefs import Brief, read_brief
+
+SUBJECTS = (
+    "email deliverability", "remote onboarding", "zero-waste kitchens", "PostgreSQL backups", "trail running shoes",
+    "school gardens", "invoice automation", "home solar panels", "customer churn", "urban beekeeping",
+    "website accessibility", "volunteer rotas", "grant writing", "product photography", "four-day weeks",
+)  # fmt: skip
+PATTERNS = (
+    "How to plan {}",
+    "{}",
+    "Why {} deserve attention",
+    "7 mistakes with {}",
+    "What is it about {}?",
+)
+TOPICS = [pattern.format(subject) for subject in SUBJECTS for pattern in PATTERNS]
+SKETCH_SIZE = 64
+
+
+def _sketch(text: str) -> list[int]:
+    """MinHash over shingles of five words."""
+    words = re.findall(r"\w+", text.lower())
+    shingles = [" ".join(words[at : at + 5]).encode() for at in range(len(words) - 4)]
+    digests = [hashlib.blake2b(each, digest_size=8).digest() for each in shingles]
+    numbers = [int.from_bytes(digest, "big") for digest in digests]
+    masks = [
+        int.from_bytes(hashlib.blake2b(bytes([at]), digest_size=8).digest(), "big")
+        for at in range(SKETCH_SIZE)
+    ]
+    return [min(number ^ mask for number in numbers) for mask in masks]
+
+
+def _likeness(one: list[int], other: list[int]) -> float:
+    return sum(a == b for a, b in zip(one, other, strict=True)) / SKETCH_SIZE
+
+
+@pytest.mark.parametrize("topic", [*TOPICS, "x", "???", "Ein Thema auf Deutsch", "日本の鉄道", "A" * 4_000, "<script>alert(1)</script>"])  # fmt: skip
+def test_an_article_has_the_parts_and_the_length_of_one(topic: str) -> None:
+    article = write_article(
+        read_brief({"messages": [{"role": "user", "content": f"Topic: {topic}"}]})
+    )
+    headings = re.findall(r"(?m)^## .+", article.body_markdown)
+    assert 450 <= article.word_count() <= 900
+    assert 5 <= len(headings) <= 8
+    assert len(set(headings)) == len(headings)
+    assert not re.search(r"[{}\[\]<>|]", article.body_markdown + article.title + article.excerpt)
+    assert "script>" not in article.title
+    assert article.title
+    assert article.excerpt.endswith(".")
+
+
+def test_no_sentence_of_an_article_comes_twice() -> None:
+    for topic in TOPICS:
+        sentences = re.split(r"(?<=[.?!]) |\n+", write_article(Brief(topic)).body_markdown)
+        said = [sentence for sentence in sentences if len(sentence) > 20]
+        assert len(set(said)) == len(said), topic
+
+
+def test_articles_on_different_topics_are_not_alike() -> None:
+    sketches = [_sketch(write_article(Brief(topic)).body_markdown) for topic in TOPICS]
+    assert max(_likeness(*pair) for pair in itertools.combinations(sketches, 2)) < 0.5
+
+
+def test_another_seed_gives_another_article_on_the_same_topic() -> None:
+    sketches = [
+        _sketch(write_article(Brief("Bees", ("hives",)), seed).body_markdown) for seed in range(10)
+    ]
+    assert max(_likeness(*pair) for pair in itertools.combinations(sketches, 2)) < 0.5
+
+
+def test_the_brief_shows_in_the_article() -> None:
+    brief = Brief("How to choose a CRM", ("donor data", "volunteer records"), "nonprofit managers", "friendly", "Guides")  # fmt: skip
+    article = write_article(brief)
+    for wanted in ("choosing a CRM", "donor data", "volunteer records", "nonprofit managers"):
+        assert wanted.lower() in article.body_markdown.lower()
+    assert "choose a CRM" in article.title
+    assert article.tags == ("donor data", "volunteer records", "guides", "sandbox")
+
+
+def test_the_tone_changes_what_is_said() -> None:
+    friendly, formal = (write_article(Brief("Bees", tone=tone)).body_markdown for tone in ("Warm and friendly", "formal"))  # fmt: skip
+    assert friendly != formal
+
+
+def test_an_article_says_in_its_last_sentence_and_by_a_tag_that_it_is_the_sandboxes() -> None:
+    article = write_article(Brief("Bees"))
+    assert article.body_markdown.strip().strip("*").endswith(NOTICE)
+    assert article.tags[-1] == "sandbox"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"topic": "Bees", "keywords": ["hives", "honey"], "audience": "beginners"}',
+        'Write about this:\n{"topic": "Bees", "keywords": "hives, honey", "audience": "beginners"}\nThank you.',
+        "Topic: Bees\nKeywords: hives, honey\nAudience: beginners\nTone: none",
+        "- **Topic:** Bees\n- **Keywords:** hives; honey\n- **Audience:** beginners",
+        "<topic>Bees</topic>\n<keywords>hives, honey</keywords>\n<audience>beginners</audience>",
+        [{"type": "text", "text": "Topic: Bees\nKeywords: hives, honey\nReaders: beginners"}],
+    ],
+)
+def test_a_brief_is_found_however_the_prompt_puts_it(content: object) -> None:
+    messages = [{"role": "system", "content": "Topic: wrong"}, {"role": "user", "content": content}]
+    assert read_brief({"messages": messages}) == Brief("Bees", ("hives", "honey"), "beginners")
+
+
+def test_a_bare_text_is_the_topic() -> None:
+    assert (
+        read_brief({"messages": [{"role": "user", "content": "Bees in town\nPlease."}]}).topic
+        == "Bees in town"
+    )
