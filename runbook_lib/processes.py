@@ -135,7 +135,8 @@ class SharedProcess:
         return ProcessStatus(
             running=running,
             ready=bool(state.get("ready")),
-            held=not _free(self._holders, fcntl.LOCK_EX),
+            # The process that is about to stop has it for itself alone: then nobody holds it.
+            held=not _free(self._holders, fcntl.LOCK_EX) and _free(self._holders, fcntl.LOCK_SH),
             kept=_kept(self._keep_marker),
             state=state,
         )

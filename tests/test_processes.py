@@ -143,6 +143,7 @@ def test_whoever_comes_while_it_stops_gets_a_new_one(directory: Path) -> None:
     first = service(directory, "slow").acquire()
     first.release()
     assert wait_for((directory / "stopping").exists)
+    assert not service(directory).status().held
     with service(directory, "slow").acquire() as hold:
         assert hold.state["pid"] != first.state["pid"]
         assert service(directory).status().ready

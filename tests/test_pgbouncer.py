@@ -1,0 +1,119 @@
+"""Everything works through PgBouncer in transaction mode, where two transactions share no session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from runbook_lib.database import Database, schema
+from runbook_lib.errors import DatabaseUnreachable
+from runbook_lib.pipeline.attempt import Completed
+from runbook_lib.pipeline.options import WorkerOptions
+from runbook_lib.pipeline.reporting import Reporter
+from runbook_lib.pipeline.worker import Worker
+
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+
+pytestmark = pytest.mark.skipif(
+    PGBOUNCER is None, reason="pgbouncer is not installed (apt-get install pgbouncer)"
+)
+
+
+@pytest.fixture
+def pooled(new_database: Callable[..., Database], tmp_path: Path) -> Iterator[Database]:
+    """An empty database behind a PgBouncer with two server connections."""
+    direct = new_database(migrated=False)
+    parts = urlsplit(direct.url)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    configuration = tmp_path / "pgbouncer.ini"
+    configuration.touch(mode=0o600)
+    configuration.write_text(
+        f"[databases]\n"
+        f"* = host=127.0.0.1 port={parts.port} user={parts.username} password={parts.password}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nreserve_pool_size = 0\n"
+    )
+    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+    with (tmp_path / "pgbouncer.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(PGBOUNCER), *as_nobody, str(configuration)], stdout=log, stderr=log
+        )
+    pooled = Database(f"postgresql://runbook@127.0.0.1:{port}{parts.path}")
+    try:
+        wait_for_answer(pooled, process)
+        yield pooled
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for_answer(database: Database, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            database.connect().close()
+            return
+        except DatabaseUnreachable:
+            time.sleep(0.05)
+    raise AssertionError(f"pgbouncer does not answer; it ended with {process.poll()}")
+
+
+def test_it_is_migrated_and_three_workers_empty_the_queue_over_two_connections(
+    pooled: Database,
+) -> None:
+    assert schema.migrate(pooled) is None
+    schema.require_current(pooled)
+    with pooled.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO content_jobs (topic) SELECT 'Topic ' || n FROM generate_series(1, 300) AS n"
+        )
+    options = WorkerOptions(
+        concurrency=4, until_empty=True, idle_poll_seconds=0.05, sweep_interval_seconds=0.05
+    )
+    workers = [
+        Worker(Database(pooled.url), lambda _: Completed(), options, Reporter()) for _ in range(3)
+    ]
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda each=each: statuses.append(each.run(install_signals=False)))
+        for each in workers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [0, 0, 0]
+    with pooled.transaction() as transaction:
+        assert (
+            transaction.value("SELECT count(*) FROM content_jobs WHERE status = 'completed'") == 300
+        )
+        assert transaction.value("SELECT count(*) FROM job_runs") == 300
+        assert transaction.value("SELECT make_job_runs_partitions(6)") == 2
+
+
+def test_what_one_transaction_sets_is_not_seen_by_the_next(pooled: Database) -> None:
+    with Database(pooled.url, schema="elsewhere").transaction() as transaction:
+        assert "elsewhere" in transaction.value("SHOW search_path")
+        session = transaction.value("SELECT pg_backend_pid()")
+    with pooled.engine().begin() as link:
+        assert "elsewhere" not in str(link.exec_driver_sql("SHOW search_path").scalar())
+    raw = psycopg2.connect(pooled.url)
+    raw.autocommit = True
+    with raw.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_backend_pid(), current_setting('search_path'),"
+            " current_setting('statement_timeout'), current_setting('lock_timeout')"
+        )
+        assert cursor.fetchone() == (session, '"$user", public', "0", "0")
+    raw.close()
