@@ -64,6 +64,7 @@ FAILURE_CLASSES = _catalogue(
     FailureClass("openai_refused", Fault.JOB, "The model refused to write about this topic.", "Reword the topic and add it as a new job."),
     FailureClass("openai_context_too_long", Fault.JOB, "The topic is too long for the model.", "Shorten the topic and add it as a new job."),
     FailureClass("openai_request_refused", Fault.JOB, "OpenAI refused the request as malformed.", "Read the message; it names the parameter."),
+    FailureClass("openai_settings_refused", Fault.PROVIDER, "OpenAI refuses what every request carries: a parameter, or more tokens than the account may use.", "Read the message, check OPENAI_MODEL and RUNBOOK_MAXIMUM_OUTPUT_TOKENS, then `runbook resume openai`."),
     # the article
     FailureClass("topic_too_long", Fault.JOB, "The topic is longer than the limit.", "Shorten the topic, or raise RUNBOOK_MAXIMUM_TOPIC_CHARACTERS."),
     FailureClass("topic_unusable", Fault.JOB, "The topic holds no text that can be written about.", "Correct the topic and add it as a new job."),

@@ -113,6 +113,17 @@ def first_heading(markdown: str) -> str:
     return bold[1] if bold else ""
 
 
+def first_paragraph(markdown: str) -> str:
+    """The text of the first paragraph that stands in no list or quotation, or an empty string."""
+    inside = False
+    for token in _parser().parse(markdown):
+        if token.type == "paragraph_open":
+            inside = token.level == 0
+        elif token.type == "inline" and inside:
+            return _inline_text(token.children or (), with_code=True)
+    return ""
+
+
 def visible_text(markdown: str, *, with_code: bool = True) -> str:
     """What a reader sees of an article's Markdown, a block a line."""
     pieces: list[str] = []

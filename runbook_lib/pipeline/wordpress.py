@@ -15,6 +15,7 @@ from typing import Any
 from runbook_lib.deadlines import Deadline
 from runbook_lib.pipeline.failures import JobFailed
 from runbook_lib.pipeline.model import Post
+from runbook_lib.pipeline.retry_after import retry_after_seconds
 from runbook_lib.pipeline.transport import Answer, ExchangeFailed
 from runbook_lib.pipeline.wordpress_answers import (
     code_of,
@@ -23,7 +24,6 @@ from runbook_lib.pipeline.wordpress_answers import (
     no_answer,
     read_items,
     read_object,
-    retry_after_seconds,
 )
 from runbook_lib.pipeline.wordpress_connection import Site, WordPressConnection
 from runbook_lib.pipeline.wordpress_terms import ITEMS_A_PAGE, WordPressTerms

@@ -10,13 +10,11 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.pipeline.failures import Failure
+from runbook_lib.pipeline.retry_after import retry_after_seconds
 from runbook_lib.pipeline.transport import Answer, ExchangeFailed
 
 LONGEST_MESSAGE_CHARACTERS = 240
@@ -102,22 +100,6 @@ def code_of(answer: Answer) -> str | None:
     found = read_object(answer)
     code = found.get("code") if found is not None else None
     return code if isinstance(code, str) else None
-
-
-def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """What `Retry-After` asks for, given in seconds or as a date (RFC 9110, 10.2.3)."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
 
 
 def refusal(answer: Answer, request: str) -> Failure:
