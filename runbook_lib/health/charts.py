@@ -109,9 +109,8 @@ def _draw_percentiles(axes: Axes, position: int, row: Mapping[Hashable, Any]) ->
         value = row[column]
         if value == value:
             axes.plot(value, position, marker, color=colour, markersize=9, zorder=2)
-    axes.text(
-        row["p50_seconds"], position + 0.22, f"{row['p50_seconds']:.2f} s", fontsize=10, ha="center"
-    )
+    axes.annotate(f"{row['p50_seconds']:.2f} s", (row["p50_seconds"], position), xytext=(-5, 9),
+                  textcoords="offset points", fontsize=10)  # fmt: skip
 
 
 def _draw_counts(axes: Axes, by_day: pandas.DataFrame) -> None:
@@ -145,10 +144,14 @@ def _draw_shares(axes: Axes, by_day: pandas.DataFrame) -> None:
         highest = max(highest, share.high_percent)
     top = min(103.0, max(30.0, highest * 1.1))
     axes.set_ylim(-2, top)
-    for limit, word, style in ((WARNING_PERCENT, "warning", ":"), (CRITICAL_PERCENT, "critical", "--")):  # fmt: skip
+    # One label above its line and one below: on a long scale the lines are close together.
+    for limit, word, style, side in (
+        (WARNING_PERCENT, "warning", ":", "top"),
+        (CRITICAL_PERCENT, "critical", "--", "bottom"),
+    ):
         axes.axhline(limit, color=_LIMIT, linestyle=style, linewidth=1.2, zorder=0)
-        axes.text(1.0, limit + top * 0.01, word, color=_LIMIT, fontsize=10, ha="right", va="bottom",
-                  transform=axes.get_yaxis_transform())  # fmt: skip
+        axes.text(1.0, limit, f"{word} > {limit:g} %", color=_LIMIT, fontsize=10, ha="right",
+                  va=side, transform=axes.get_yaxis_transform())  # fmt: skip
     axes.set_ylabel("failures %")
 
 

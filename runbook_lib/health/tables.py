@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import pandas
 
 
+# Longer texts are sentences: a phone shows such a table row by row, each cell with its heading.
+LONGEST_WORD_CHARACTERS = 40
+
+
 @dataclass(frozen=True)
 class Table:
     """A DataFrame and how to show it; `frame` is the data to go on with.
@@ -47,14 +51,17 @@ class Table:
         rows = "".join(
             "<tr>"
             + "".join(
-                f"<td{_class(name in numeric)}>{html.escape(self._cell(name, value))}</td>"
+                f'<td{_class(name in numeric, value)} data-label="{html.escape(_heading(name))}">'
+                f"{html.escape(self._cell(name, value))}</td>"
                 for name, value in zip(names, row, strict=True)
             )
             + "</tr>"
             for row in self.frame.itertuples(index=False, name=None)
         )
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        return f"<table>{caption}<thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table>"
+        prose = any(_is_prose(self.frame[name]) for name in names)
+        table = '<table class="prose">' if prose else "<table>"
+        return f"{table}{caption}<thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _cell(self, name: str, value: Any) -> str:
         if _is_missing(value):
@@ -79,8 +86,10 @@ def _heading(name: str) -> str:
     return (f"{words}{sign}" if sign and words else name).replace("_", " ")
 
 
-def _class(numeric: bool) -> str:
-    return ' class="number"' if numeric else ""
+def _class(numeric: bool, value: Any = None) -> str:
+    if numeric:
+        return ' class="number"'
+    return ' class="date"' if isinstance(value, date) else ""
 
 
 def _is_numeric(column: pandas.Series) -> bool:
@@ -88,6 +97,12 @@ def _is_numeric(column: pandas.Series) -> bool:
         isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         for value in column.tolist()
         if not _is_missing(value)
+    )
+
+
+def _is_prose(column: pandas.Series) -> bool:
+    return any(
+        isinstance(value, str) and len(value) > LONGEST_WORD_CHARACTERS for value in column.tolist()
     )
 
 

@@ -1,0 +1,185 @@
+"""`runbook run` and `runbook procedures`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from runbook_lib.cli.output import (
+    actor_option,
+    current_actor,
+    json_option,
+    print_json,
+    print_table,
+)
+from runbook_lib.errors import (
+    EXIT_COULD_NOT_BE_DONE,
+    EXIT_DONE,
+    EXIT_NOT_WELL,
+    RunbookError,
+    UsageError,
+)
+from runbook_lib.procedures import catalogue
+from runbook_lib.procedures.parameters import from_texts
+from runbook_lib.settings import Settings, load_settings
+
+
+@click.command()
+@click.argument("procedure")
+@click.option("-p", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; repeat it for several.")  # fmt: skip
+@actor_option
+@json_option
+def run(procedure: str, given: tuple[str, ...], actor: str | None, as_json: bool) -> int:
+    """Runs PROCEDURE (chapter/name, or a bare name) and archives what it did.
+
+    Exit status: 0 well, 1 the verdict is critical, 2 a parameter was refused, 3 it did not run whole.
+    Ctrl-C stops it; what was done until then is archived as killed.
+    """
+    from runbook_lib.procedures.execution import Progress
+
+    settings = load_settings()
+    found = catalogue.find(procedure, settings)
+    values = from_texts(found.declarations, _pairs(given))
+
+    def show(progress: Progress) -> None:
+        title = f", {progress.title}" if progress.title else ""
+        click.echo(f"cell {progress.number} of {progress.total}{title}", err=True)
+
+    answer = run_and_archive(
+        found.name, values, settings, actor=current_actor(actor), trigger="command line",
+        on_progress=show,
+    )  # fmt: skip
+    return report(answer, as_json)
+
+
+def run_and_archive(
+    procedure: str, values: dict[str, Any], settings: Settings, **options: Any
+) -> dict[str, Any]:
+    """Runs a procedure until it ends or a signal stops it; returns what the command answers."""
+    from runbook_lib.archive.store import open_store
+    from runbook_lib.database import open_database
+    from runbook_lib.procedures.runner import run as run_procedure
+
+    with open_database(settings, "runbook run") as database, stopped_by_signal() as stop:
+        record = run_procedure(
+            procedure, values, database=database, settings=settings, stop=stop, **options
+        )
+    page = record.archive.html
+    return {
+        "run_id": record.run_id,
+        "status": record.status,
+        "verdict": record.verdict,
+        "results": record.results,
+        "archive": str(open_store(settings).path(page)) if page else None,
+        "error": record.error,
+    }
+
+
+def report(answer: dict[str, Any], as_json: bool) -> int:
+    """Prints the answer; returns the exit status."""
+    if as_json:
+        print_json(answer)
+    else:
+        said = (answer["verdict"] or "no verdict").replace("_", " ")
+        click.echo(f"{answer['status'].replace('_', ' ')}: {said}")
+        if answer["error"]:
+            click.echo(answer["error"])
+        click.echo(f"run {answer['run_id']}")
+        if answer["archive"]:
+            click.echo(answer["archive"])
+    if answer["status"] != "succeeded":
+        return EXIT_COULD_NOT_BE_DONE
+    return EXIT_NOT_WELL if answer["verdict"] == "critical" else EXIT_DONE
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def procedures(name: str | None, as_json: bool) -> int:
+    """Lists the procedures, or shows NAME with its parameters.
+
+    Exit status 1 when a notebook is not a procedure; the others are listed all the same.
+    """
+    settings = load_settings()
+    if name is not None:
+        _show(_as_dictionary(catalogue.find(name, settings)), as_json)
+        return EXIT_DONE
+    found, problems = _all(settings)
+    if as_json:
+        print_json([*found, *({"name": each, "problem": text} for each, text in problems.items())])
+    else:
+        rows = [(each["name"], each["level"], each["title"], each["changes"]) for each in found]
+        print_table(rows, ["procedure", "level", "title", "changes"])
+        for each, text in problems.items():
+            click.echo(f"{each}: {text}", err=True)
+    return EXIT_NOT_WELL if problems else EXIT_DONE
+
+
+@contextmanager
+def stopped_by_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT, SIGTERM and SIGHUP set, instead of ending the process."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise UsageError(f"-p takes NAME=VALUE, not {text[:60]!r}.")
+        if name in found:
+            raise UsageError(f"-p {name} is given twice.")
+        found[name] = value
+    return found
+
+
+def _all(settings: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    found, problems = [], {}
+    for name, path in catalogue.names(settings).items():
+        try:
+            found.append(_as_dictionary(catalogue.load(name, path)))
+        except RunbookError as error:
+            problems[name] = str(error)
+    return found, problems
+
+
+def _as_dictionary(procedure: catalogue.Procedure) -> dict[str, Any]:
+    declarations = [
+        {
+            "name": each.name,
+            "default": each.default,
+            "kind": each.kind,
+            "takes": each.range_in_words(),
+            "help": each.help,
+        }
+        for each in procedure.declarations.values()
+    ]
+    return {"name": procedure.name, **vars(procedure.card), "parameters": declarations}
+
+
+def _show(procedure: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(procedure)
+        return
+    for name, value in procedure.items():
+        if name != "parameters":
+            click.echo(f"{name.replace('_', ' ').ljust(18)} {'none' if value is None else value}")
+    if procedure["parameters"]:
+        click.echo("")
+        rows = [
+            (each["name"], each["default"], each["takes"], each["help"])
+            for each in procedure["parameters"]
+        ]
+        print_table(rows, ["parameter", "default", "takes", ""])
