@@ -46,8 +46,8 @@ def checks_of(probe: Iterator[Check]) -> dict[str, Check]:
     return {check.name.partition(".")[2]: check for check in probe}
 
 
-def database_checks(url: str, schema: str = SCHEMA) -> dict[str, Check]:
-    return checks_of(probe_database(url, schema))
+def database_checks(url: str, schema: str = SCHEMA, **options: float) -> dict[str, Check]:
+    return checks_of(probe_database(url, schema, **options))
 
 
 def run_sql(database: Database, *statements: str) -> None:
@@ -123,13 +123,13 @@ def test_refused_port_unknown_name_and_no_route_are_told_apart(database: Databas
     assert "no-such-host.invalid" in unknown["name"].message
     assert "connection" not in unknown
     with BlackHole() as hole:
-        silent = database_checks(f"postgresql://u:p@127.0.0.1:{hole.port}/x")
+        silent = database_checks(f"postgresql://u:p@127.0.0.1:{hole.port}/x", patience_seconds=0.3)
     assert "neither yes nor no" in silent["connection"].message
 
 
 def test_server_that_hangs_is_told_from_something_else_on_the_port() -> None:
     with FaultServer(stall) as server:
-        hung = database_checks(f"postgresql://u:p@127.0.0.1:{server.port}/x")
+        hung = database_checks(f"postgresql://u:p@127.0.0.1:{server.port}/x", patience_seconds=0.3)
     assert "the server hangs" in hung["protocol"].message
     with FaultServer(_speaks_http_first) as server:
         foreign = database_checks(f"postgresql://u:p@127.0.0.1:{server.port}/x")
@@ -421,7 +421,7 @@ def test_each_refusal_of_openai_has_words_of_its_own(
 
 
 def test_openai_address_without_v1_or_with_a_redirect_names_the_right_one() -> None:
-    assert "/v1 if" in str(openai_checks(404, "nothing", path="")["api"].next)
+    assert "try OPENAI_BASE_URL=" in str(openai_checks(404, "nothing", path="")["api"].next)
     moved = openai_checks(301, "moved", Location="https://gateway.example/v1/models")
     assert moved["api"].next == "Set OPENAI_BASE_URL=https://gateway.example/v1"
 
@@ -688,12 +688,18 @@ def test_command_shows_no_secret_wherever_it_stands(tmp_path: Path) -> None:
             WORDPRESS_URL=server.url,
             WORDPRESS_USER="bot",
             WORDPRESS_APP_PASSWORD="cAn4 Ry5w Ord6 Pre7 Ss8k Ey9z",
-            DATABASE_URL=f"postgresql://u:canary-password@127.0.0.1:{server.port}/x",
+            DATABASE_URL=f"postgresql://u:canary-password@127.0.0.1:{refused_port()}/x",
             RUNBOOK_HOME=str(tmp_path),
         )
     assert told.returncode == 1, told.stderr
     for secret in (KEY, "Ry5w", "canary-password", "Traceback"):
         assert secret not in told.stdout + told.stderr
+
+
+def test_check_goes_out_masked_and_on_one_line_whatever_stands_in_it() -> None:
+    check = Check("part.step", "ok", f"It said {KEY}\nand \x1b[31mred", next=KEY)
+    assert check.masked()["message"] == "It said [masked] and red"
+    assert check.masked()["next"] == "[masked]"
 
 
 def _echoing_refusal() -> bytes:
@@ -770,6 +776,15 @@ def test_pooler_in_transaction_mode_is_recognised_and_all_is_well_through_it(
         found = database_checks(url, database.schema)
     assert found["pooler"].value == "transaction"
     assert worst_verdict(found.values()) == "ok"
+
+
+def test_pooler_that_takes_its_servers_in_turn_is_recognised_too(database: Database) -> None:
+    """The second client then gets another server process, and the first one moves."""
+    with pgbouncer(database, pool_mode="transaction", server_round_robin=1) as url:
+        through = Database(url, schema=database.schema)
+        with through.transaction() as one, through.transaction() as two:
+            assert one.value("SELECT pg_backend_pid()") != two.value("SELECT pg_backend_pid()")
+        assert database_checks(url, database.schema)["pooler"].value == "transaction"
 
 
 def test_pooler_in_session_mode_is_recognised(database: Database) -> None:

@@ -60,9 +60,9 @@ SCHEMAS = {
             id serial PRIMARY KEY, prompt text, status text DEFAULT 'new', err text, created_at timestamptz);
         CREATE TABLE job_runs (
             id serial PRIMARY KEY, job_id integer REFERENCES content_jobs ON DELETE CASCADE, status text,
-            created_at timestamptz, started_at timestamptz, finished_at timestamptz);
+            error text, attempt integer, created_at timestamptz, started_at timestamptz, finished_at timestamptz);
         INSERT INTO content_jobs (prompt, status) VALUES ('x', 'new'), ('y', 'working'), ('z', 'published');
-        INSERT INTO job_runs (job_id, status) VALUES (1, 'completed'), (2, 'error');
+        INSERT INTO job_runs (job_id, status) VALUES (1, 'completed'), (2, 'error'), (3, 'running'), (1, 'lost');
     """,
     "a schema of its own, a view beside the table": """
         CREATE SCHEMA pipeline;
@@ -104,9 +104,9 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "content_jobs of another shape": {
         "jobs": ("public.content_jobs", {"job_id": "id", "status": "status", "last_error": "err", "created_at": "created_at", "topic": "prompt"}),
-        "runs": ("public.job_runs", {"job_id": "job_id", "status": "status", "execution_time": "finished_at", "started_at": "started_at", "completed_at": "finished_at"}),
+        "runs": ("public.job_runs", {"job_id": "job_id", "status": "status", "execution_time": "finished_at", "started_at": "started_at", "completed_at": "finished_at", "error": "error"}),
         "statuses": {"pending": ["new"], "processing": ["working"], "completed": ["published"]},
-        "run_statuses": {"completed": ["completed"], "error": ["error"]},
+        "run_statuses": {"completed": ["completed"], "error": ["error"], "lost": ["lost"], "left_out": ["running"]},
         "undecided": [],
         "missing": {"recent errors": ["jobs.retry_count"], "stuck jobs": ["jobs.started_at"]},
     },

@@ -65,6 +65,7 @@ def status_of(word: str, allowed: tuple[str, ...]) -> str | None:
         if plain in words:
             if status in allowed:
                 return status
-            # A job has no status "lost": such a job waits for somebody to claim it again.
-            return "processing" if status == "lost" else None
+            # A job has no status "lost": such a job waits to be claimed again. A run that has not
+            # ended yet counts nowhere.
+            return "processing" if status == "lost" else "left_out"
     return None

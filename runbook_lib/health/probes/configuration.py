@@ -136,7 +136,7 @@ def _unknown_names(configuration: Configuration) -> Iterator[Check]:
         hint = (
             f"Did you mean {nearest[0]}?"
             if nearest
-            else "Remove it, or look its name up in docs/configuration.md."
+            else "Remove it, or look its name up in examples/env.example."
         )
         yield Check(
             "settings.unknown_name",

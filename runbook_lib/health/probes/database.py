@@ -20,15 +20,14 @@ from runbook_lib.errors import ConfigurationError
 from runbook_lib.health.checks import Check
 from runbook_lib.health.probes import Probe
 from runbook_lib.health.probes.login_failures import explain_login_failure
-from runbook_lib.health.probes.network import connect, is_this_machine, resolve
+from runbook_lib.health.probes.network import CONNECT_SECONDS, connect, is_this_machine, resolve
 from runbook_lib.health.probes.session import STATEMENT_SECONDS, probe_session
 
-ANSWER_SECONDS = 3.0
 LOGIN_SECONDS = 10
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # protocol, section 55.7 "SSLRequest"
 
 
-def probe_database(url: str, schema: str) -> Probe:
+def probe_database(url: str, schema: str, *, patience_seconds: float = CONNECT_SECONDS) -> Probe:
     """All steps for one address. Reads in read-only transactions, changes nothing."""
     try:
         address = normalise_url(url)
@@ -48,7 +47,7 @@ def probe_database(url: str, schema: str) -> Probe:
         )
         return
     yield _address(address, options, "options=" in url)
-    if not (yield from _reach(options)):
+    if not (yield from _reach(options, patience_seconds)):
         return
     connection = yield from _log_in(address, schema)
     if connection is None:
@@ -71,23 +70,25 @@ def _address(address: str, options: dict[str, Any], dropped_options: bool) -> Ch
     return Check("database.address", "ok", words, value=shown, source="DATABASE_URL")
 
 
-def _reach(options: dict[str, Any]) -> Generator[Check, None, bool]:
+def _reach(options: dict[str, Any], patience_seconds: float) -> Generator[Check, None, bool]:
     host, port = str(options.get("host", "")), int(options.get("port", 5432))
     if not host or host.startswith("/"):
         return True  # a Unix socket: the login tells
     addresses = yield from resolve("database", host, port, "DATABASE_URL")
     if not addresses:
         return False
-    link = yield from connect("database", addresses, host, port, "DATABASE_URL")
+    link = yield from connect("database", addresses, host, port, "DATABASE_URL", patience_seconds)
     if link is None:
         return False
     with link:
-        return (yield from _speaks_postgresql(link, host, port))
+        return (yield from _speaks_postgresql(link, host, port, patience_seconds))
 
 
-def _speaks_postgresql(link: socket.socket, host: str, port: int) -> Generator[Check, None, bool]:
+def _speaks_postgresql(
+    link: socket.socket, host: str, port: int, patience_seconds: float
+) -> Generator[Check, None, bool]:
     name, source = "database.protocol", f"SSLRequest to {host}:{port}"
-    link.settimeout(ANSWER_SECONDS)
+    link.settimeout(patience_seconds)
     try:
         link.sendall(_SSL_REQUEST)
         answer = link.recv(1)
@@ -95,7 +96,7 @@ def _speaks_postgresql(link: socket.socket, host: str, port: int) -> Generator[C
         yield Check(
             name,
             "critical",
-            f"{host}:{port} takes connections, but says nothing within {ANSWER_SECONDS:g} s: the server hangs.",
+            f"{host}:{port} takes connections, but says nothing within {patience_seconds:g} s: the server hangs.",
             source=source,
             next="Look at the server: stopped process, full disk, a stuck pooler. Restarting workers does not help.",
         )

@@ -102,7 +102,12 @@ def resolve(part: str, host: str, port: int, variable: str) -> Generator[Check, 
 
 
 def connect(
-    part: str, addresses: Addresses, host: str, port: int, variable: str
+    part: str,
+    addresses: Addresses,
+    host: str,
+    port: int,
+    variable: str,
+    patience_seconds: float = CONNECT_SECONDS,
 ) -> Generator[Check, None, socket.socket | None]:
     """An open TCP connection to the first address that takes it, or None."""
     name, source = f"{part}.connection", f"TCP connection to {host}:{port}"
@@ -114,7 +119,7 @@ def connect(
         except OSError as error:
             failures.append(error)
             continue
-        link.settimeout(CONNECT_SECONDS / min(2, len(addresses)))
+        link.settimeout(patience_seconds / min(2, len(addresses)))
         try:
             link.connect(address)
         except OSError as error:
@@ -152,7 +157,7 @@ def _connect_failure(
         )
     if any(isinstance(error, TimeoutError) for error in failures):
         return (
-            f"{host} gives no answer on port {port} within {CONNECT_SECONDS:g} s: neither yes nor no.",
+            f"{host} gives no answer on port {port} in time: neither yes nor no.",
             "A firewall or an allow list drops the packets, or the machine is down. Check both, and "
             f"the port in {variable}.",
         )

@@ -3,6 +3,7 @@ only, which uses no tokens."""
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +93,7 @@ def _model(names: list[str], base_url: str, model: str) -> Check:
             source=_SOURCE,
         )
     own = urlsplit(base_url).hostname == OPENAI_HOST
+    nearest = difflib.get_close_matches(model, names, n=5, cutoff=0.4) or sorted(names)[:5]
     return Check(
         "openai.model",
         "critical" if own else "warning",
@@ -101,8 +103,8 @@ def _model(names: list[str], base_url: str, model: str) -> Check:
         does_not_prove=None
         if own
         else "that writing fails: a gateway may know models that it does not list",
-        next=f"Set OPENAI_MODEL to one of them, e.g. {', '.join(sorted(names)[:5])}."
-        if names
+        next=f"Set OPENAI_MODEL to one of them, e.g. {', '.join(nearest)}."
+        if nearest
         else "Check OPENAI_MODEL.",
     )
 
@@ -112,7 +114,7 @@ def _refused(status: int, error: dict[str, Any], base_url: str) -> Check:
     said = f"It said: {status}{f' {code}' if code else ''} {short(plain(str(error.get('message', ''))))}"
     # LiteLLM and its like repeat the status as code, and answer 400 for a key they cannot look up.
     gateway = code == str(status) or code == "no_db_connection" or "litellm" in str(error).lower()
-    by = "The gateway in between" if gateway else urlsplit(base_url).hostname
+    by = "The gateway in between" if gateway else urlsplit(base_url).netloc
     if status == 401 or code == "no_db_connection":
         words, advice = (
             f"{by} does not accept the key.",
@@ -167,7 +169,7 @@ def _refused(status: int, error: dict[str, Any], base_url: str) -> Check:
         "critical",
         f"{by} refuses the list of models. {said}",
         source=_SOURCE,
-        next="Check OPENAI_BASE_URL: it usually ends in /v1.",
+        next=_right_address(base_url),
     )
 
 
@@ -181,11 +183,17 @@ def _no_api(answer: Answer, base_url: str) -> Check:
         )
         advice = f"Set OPENAI_BASE_URL={location.split('?')[0].removesuffix('/models')}"
     elif not urlsplit(base_url).path.strip("/"):
-        advice = f"Set OPENAI_BASE_URL={base_url.rstrip('/')}/v1 if that is what the provider names. {advice}"
+        advice = f"{_right_address(base_url)} {advice}"
     elif answer.status >= 500:
         words = f"{base_url} is down: status {answer.status}, {_kind(answer)}."
         advice = "Wait; if it stays, look at the server or proxy there."
     return Check("openai.api", "critical", words, answer.status, source=_SOURCE, next=advice)
+
+
+def _right_address(base_url: str) -> str:
+    if urlsplit(base_url).path.strip("/"):
+        return "Check OPENAI_BASE_URL against what the provider names."
+    return f"OPENAI_BASE_URL usually ends in /v1: try OPENAI_BASE_URL={base_url.rstrip('/')}/v1."
 
 
 def _json(answer: Answer) -> Any:

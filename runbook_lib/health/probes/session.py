@@ -161,15 +161,21 @@ def _pooler(connection: Connection, database: Database) -> Probe:
 
 
 def _pooler_mode(first: Connection, process: int, database: Database) -> str:
-    """In transaction mode a server process is free again after each transaction, so a second client gets
-    it, or the first client gets another one while the second holds what it got."""
+    """In session mode a client keeps its server process. In transaction mode it is free again after each
+    transaction: the same client gets another one if the pooler takes them in turn; if it takes the last
+    used one, a second client gets it, or the first gets another while the second holds it."""
     statement = _SQL["backend"]
+
+    def moved() -> bool:
+        return any(_one(first, statement).pg_backend_pid != process for _ in range(2))
+
     try:
+        if moved():
+            return "transaction"
         with database.connect(connect_timeout_seconds=3) as second, _reading(second) as transaction:
             if transaction.value(statement) == process:
                 return "transaction"
-            again = _one(first, statement).pg_backend_pid
-            return "session" if again == process else "transaction"
+            return "transaction" if moved() else "session"
     except (psycopg2.Error, RunbookError):
         return "full"
 

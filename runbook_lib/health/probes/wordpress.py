@@ -17,6 +17,11 @@ from runbook_lib.pipeline.wordpress import WordPressClient
 
 ANSWER_SECONDS = 10.0
 NEEDED_CAPABILITIES = ("edit_posts", "publish_posts")
+_LOGIN_ADVICE = (
+    "Check in this order: WORDPRESS_USER is the login name; WORDPRESS_APP_PASSWORD is an application password "
+    "of that user (Users → Profile → Application Passwords), not the login password, and was not revoked; the web "
+    "server passes the Authorization header on (Apache with CGI or FastCGI drops it)."
+)
 _REST_LINK = re.compile(r'<([^>]+)>\s*;\s*rel="https://api\.w\.org/"')
 
 
@@ -56,8 +61,16 @@ def _find_rest_api(client: WordPressClient, url: str) -> Probe:
     try:
         site = client.site(_within())
     except JobFailed as error:
-        advice = _right_address(url, error.failure.error_class)
-        yield _from_failure(name, error, source, advice)
+        failure = error.failure
+        meaning = None
+        if failure.error_class == "wordpress_redirected":
+            meaning = "The site sends requests on to another address; an article sent there would be lost."
+        elif failure.error_class == "wordpress_login_failed" and failure.provider_code is None:
+            meaning = "Something that is not WordPress asks for a login here: another program, or a lock in front of the site."
+        advice = _right_address(url, failure.error_class)
+        if meaning and not advice:
+            advice = "Check WORDPRESS_URL, and what stands in front of the site."
+        yield _from_failure(name, error, source, meaning=meaning, advice=advice)
         raise _Stopped from None
     way = "under /wp-json" if site.pretty_addresses else "under /?rest_route= (plain permalinks)"
     yield Check(
@@ -107,7 +120,8 @@ def _log_in(client: WordPressClient, user: str, post_status: str) -> Probe:
     try:
         account = client.who_am_i(_within())
     except JobFailed as error:
-        yield _from_failure(name, error, source)
+        refused = error.failure.error_class == "wordpress_login_failed"
+        yield _from_failure(name, error, source, advice=_LOGIN_ADVICE if refused else None)
         raise _Stopped from None
     roles = ", ".join(account.roles) or "no role"
     yield Check(
@@ -195,15 +209,23 @@ def _days_since(moment: str | None) -> int | None:
     return max(0, (datetime.now(UTC) - created.replace(tzinfo=created.tzinfo or UTC)).days)
 
 
-def _from_failure(name: str, error: JobFailed, source: str, advice: str | None = None) -> Check:
+def _from_failure(
+    name: str,
+    error: JobFailed,
+    source: str,
+    *,
+    meaning: str | None = None,
+    advice: str | None = None,
+) -> Check:
     known = FAILURE_CLASSES[error.failure.error_class]
     # The catalogue's advice ends with the command for a running worker; nothing is paused here.
-    first = advice or known.advice.split(", then `runbook resume")[0].rstrip(".") + "."
+    first = known.advice.split(", then `runbook resume")[0].rstrip(".") + "."
+    said = f"{meaning or known.meaning} {error.failure.message}"
     return Check(
         name,
         "critical",
-        f"{known.meaning} {error.failure.message}",
+        said.replace("within the deadline", f"within {ANSWER_SECONDS:g} s"),
         error.failure.http_status,
         source=source,
-        next=first,
+        next=advice or first,
     )
