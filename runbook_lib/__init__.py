@@ -7,13 +7,7 @@ The names that notebooks may use stand in `NOTEBOOK_NAMES`; each is imported whe
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from runbook_lib.health.performance import performance_review as performance_review
-    from runbook_lib.procedures.parameters import parameter as parameter
-    from runbook_lib.procedures.recorder import conclude as conclude
-    from runbook_lib.procedures.workplace import open_workplace as open_workplace
+from typing import Any
 
 __version__ = "0.1.0"
 
