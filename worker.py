@@ -18,9 +18,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="worker.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--concurrency", type=int, metavar="N", help="jobs at a time (RUNBOOK_CONCURRENCY, 4)")
-    parser.add_argument("--prefetch", type=int, metavar="N", help="jobs claimed ahead (RUNBOOK_PREFETCH, 0)")
-    parser.add_argument("--until-empty", action="store_true", help="end when nothing is left that is due")
+    parser.add_argument(
+        "--concurrency", type=int, metavar="N", help="jobs at a time (RUNBOOK_CONCURRENCY, 4)"
+    )
+    parser.add_argument(
+        "--prefetch", type=int, metavar="N", help="jobs claimed ahead (RUNBOOK_PREFETCH, 0)"
+    )
+    parser.add_argument(
+        "--until-empty", action="store_true", help="end when nothing is left that is due"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

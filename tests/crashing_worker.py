@@ -64,8 +64,8 @@ class DyingAttempt:
 def main() -> int:
     make_process = service.make_process
 
-    def make_dying_process(*arguments: Any) -> Any:
-        process = make_process(*arguments)
+    def make_dying_process(*arguments: Any, **options: Any) -> Any:
+        process = make_process(*arguments, **options)
         process._writer, process._publisher = Dying(process._writer), Dying(process._publisher)
 
         def handle(attempt: Attempt) -> Completed:

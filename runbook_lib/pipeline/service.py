@@ -41,19 +41,31 @@ def run_worker(
         until_empty=until_empty,
         settings_digest=settings_digest(settings),
     )
-    with open_database(settings, APPLICATION_NAME) as database, resolve_providers(settings) as providers:
+    with (
+        open_database(settings, APPLICATION_NAME) as database,
+        resolve_providers(settings) as providers,
+    ):
         print(providers.describe(), file=sys.stderr)
         return make_worker(settings, database, providers, options, make_reporter()).run()
 
 
 def make_worker(
-    settings: Settings, database: Database, providers: Providers, options: WorkerOptions, reporter: Reporter
+    settings: Settings,
+    database: Database,
+    providers: Providers,
+    options: WorkerOptions,
+    reporter: Reporter,
 ) -> Worker:
     """A worker whose clients are made in the background: importing them takes longer than everything
     else at its start, and claiming does not wait for it."""
     maker = ThreadPoolExecutor(1, thread_name_prefix="clients")
     process: Future[Process] = maker.submit(
-        lambda: make_process(settings, providers, lambda job: worker.recent_sketches(job))
+        lambda: make_process(
+            settings,
+            providers,
+            lambda job: worker.recent_sketches(job),
+            connections=options.concurrency,
+        )
     )
     maker.shutdown(wait=False)
 
@@ -64,14 +76,38 @@ def make_worker(
     return worker
 
 
-def make_process(settings: Settings, providers: Providers, recent_sketches: RecentSketches) -> Process:
-    """The steps of a job with their clients."""
-    from runbook_lib.pipeline.content import ContentLimits
+def make_process(
+    settings: Settings,
+    providers: Providers,
+    recent_sketches: RecentSketches,
+    *,
+    connections: int,
+) -> Process:
+    """The steps of a job with their clients; `connections` is how many jobs run at a time."""
     from runbook_lib.pipeline.publishing import Publisher
     from runbook_lib.pipeline.wordpress import WordPressClient
     from runbook_lib.pipeline.writer import ArticleWriter
 
-    raise NotImplementedError
+    writer = ArticleWriter.of(providers.openai, settings, connections=connections)
+    writer.warm_up()
+    site = WordPressClient(
+        providers.wordpress.url,
+        providers.wordpress.user,
+        providers.wordpress.app_password,
+        deadline_seconds=settings.runbook_wordpress_deadline_seconds,
+        connections=connections,
+    )
+    publisher = Publisher(
+        site,
+        post_status=settings.runbook_post_status,
+        fallback_category=settings.runbook_fallback_category,
+    )
+    return Process(
+        writer,
+        publisher,
+        recent_sketches,
+        site_processing_seconds=settings.runbook_site_processing_seconds,
+    )
 
 
 def make_reporter() -> Reporter:
