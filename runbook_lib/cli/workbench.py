@@ -14,6 +14,13 @@ from runbook_lib.settings import PROJECT_DIRECTORY
 if TYPE_CHECKING:
     from runbook_lib.workbench.demo import Outcome
 
+NEXT_COMMANDS = (
+    ("jobs list", "every topic and its post"),
+    ("archive list", "what ran, and what it found"),
+    ("run weekly/performance_review", "the report once more"),
+    ("up", "a worker, the scheduler and the sandbox's site, until Ctrl-C"),
+)
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option(
@@ -45,7 +52,9 @@ def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ..
         if as_json:
             print_json({**asdict(outcome), "report": outcome.report})
         else:
-            _say_what_happened(outcome, addresses(settings, database, providers))
+            for line in addresses(settings, database, providers):
+                click.echo(line)
+            _say_what_happened(outcome, f"demo --home {home}" if home else "demo")
         if stay_up and on_a_terminal():
             return keep_up(settings)
     return outcome.exit_code
@@ -63,19 +72,16 @@ def up() -> Any:
     return keep_up(load_settings())
 
 
-def _say_what_happened(outcome: Outcome, addresses: list[str]) -> None:
-    runbook = _shown(Path(".venv/bin/runbook")) + " demo"
-    click.echo("")
-    click.echo(" ".join(_counts(outcome)))
+def _say_what_happened(outcome: Outcome, demo_command: str) -> None:
+    runbook = f"{_shown(Path('.venv/bin/runbook'))} {demo_command}"
+    click.echo("\n" + " ".join(_counts(outcome)))
     for post in outcome.posts:
         click.echo(f"  {post['topic']}  {post['post_url']}")
-    archive = outcome.report.get("archive")
-    click.echo(f"The report ({outcome.report.get('verdict')}): {archive}")
-    for line in addresses:
-        click.echo(line)
+    click.echo(f"The weekly report (verdict: {outcome.report.get('verdict')}) is in the archive:")
+    click.echo(f"  {outcome.report.get('archive')}")
     click.echo("Look around, over the demo's things only:")
-    for command in ("jobs list", "archive list", "run weekly/performance_review", "up"):
-        click.echo(f"  {runbook} {command}")
+    for command, what in NEXT_COMMANDS:
+        click.echo(f"  {runbook} {command:<31}{what}")
 
 
 def _counts(outcome: Outcome) -> list[str]:
