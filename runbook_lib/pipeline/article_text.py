@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.pipeline.prompts import visible
+from runbook_lib.pipeline.prompts import visible, without_hidden
 from runbook_lib.pipeline.rendering import (
     first_heading,
     first_paragraph,
@@ -68,7 +68,7 @@ def read_article(answer: str, topic: str, keywords: Sequence[str]) -> ArticleTex
 def visible_lines(text: str) -> str:
     """The text in one form: NFC, plain line ends, no control or hidden characters."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").split("\n")
-    clean = "\n".join(visible(f"|{line}|")[1:-1].rstrip() for line in lines)
+    clean = without_hidden("\n".join(line.rstrip() for line in lines))
     return unicodedata.normalize("NFC", clean).strip()
 
 

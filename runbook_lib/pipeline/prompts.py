@@ -113,9 +113,14 @@ def brief(job: Job, limits: ContentLimits) -> dict[str, Any]:
     return {name: value for name, value in wishes.items() if value not in (None, [])}
 
 
+def without_hidden(text: str) -> str:
+    """The text without characters that nobody sees; tabs and line ends stay."""
+    return _HIDDEN.sub("", text)
+
+
 def visible(text: str) -> str:
-    """The text without characters that nobody sees."""
-    return _HIDDEN.sub("", text).strip()
+    """As `without_hidden`, and without white space around it."""
+    return without_hidden(text).strip()
 
 
 def _wish(text: str | None) -> str | None:
