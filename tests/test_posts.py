@@ -43,9 +43,7 @@ class Pipeline:
             changes.register(kind(self.open_site))
 
     def _client(self, login: str) -> WordPressClient:
-        return WordPressClient(
-            self.server.url, login, lambda: self.server.passwords[login], deadline_seconds=5
-        )
+        return WordPressClient(self.server.url, login, lambda: self.server.passwords[login])
 
     @contextmanager
     def open_site(self) -> Iterator[WordPressClient]:

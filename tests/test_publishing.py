@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +57,11 @@ def soon() -> Deadline:
     return Deadline.after(60)
 
 
+def briefly() -> Deadline:
+    """Long enough for a site to get one request, and shorter than it stays silent."""
+    return Deadline.after(3)
+
+
 def again(job: Job = JOB) -> Job:
     """The job as the next attempt gets it: a draft was asked for, and nothing is known of it."""
     return job._replace(attempt=job.attempt + 1, draft_requested_at=NOW, draft_age_seconds=90.0)
@@ -67,7 +73,7 @@ class Site:
     def __init__(self, server: WordPressSite) -> None:
         self.server = server
         self._clients: list[WordPressClient] = []
-        self.client = self.client_of("author", deadline_seconds=2)
+        self.client = self.client_of("author")
         self.administrator = self.client_of("administrator")
         self.publisher = Publisher(self.client)
         self.client.site(soon())
@@ -88,6 +94,11 @@ class Site:
         edited = self.administrator.update_post(post_id, fields, soon())
         assert edited is not None
         return edited
+
+    def expect_one_request(self) -> None:
+        """Looks up what a draft needs, so that making it is the one request that is left."""
+        self.publisher.prepare(JOB, ARTICLE, soon())
+        self.client.account(soon())
 
     def users(self) -> dict[str, int]:
         return {
@@ -203,12 +214,10 @@ def test_a_category_that_wordpress_drops_in_silence_fails_and_nothing_goes_out(s
 def test_a_draft_whose_answer_was_lost_is_found_and_published_once(
     site: Site, lost: dict[str, Any]
 ) -> None:
-    site.publisher.prepare(
-        JOB, ARTICLE, soon()
-    )  # makes the tags, so that the fault meets the draft
+    site.expect_one_request()
     site.server.fault("lost", match=CREATE, times=1, **lost)
     assert (
-        failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, soon())).error_class
+        failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, briefly())).error_class
         == "wordpress_outcome_unknown"
     )
     found = site.publisher.find(again(), soon())
@@ -223,31 +232,29 @@ def test_publishing_whose_answer_was_lost_is_repeated_without_a_second_post(
 ) -> None:
     draft = site.publisher.create_draft(JOB, ARTICLE, soon())
     site.server.fault("lost", match=f"{CREATE}/{draft.post_id}", times=1, **lost)
-    failure_of(lambda: site.publisher.publish(JOB, draft.post_id, soon()))
+    failure_of(lambda: site.publisher.publish(JOB, draft.post_id, briefly()))
     assert site.publisher.publish(again(), draft.post_id, soon()).status == "publish"
     assert len(site.posts("any", "trash")) == 1
 
 
 def test_a_draft_that_comes_through_late_does_not_become_a_second_post(site: Site) -> None:
-    """The first request hangs in front of WordPress; a second attempt makes its own draft meanwhile."""
-    site.publisher.prepare(JOB, ARTICLE, soon())
-    site.server.fault("delay", match=CREATE, times=1, seconds=4)
-    failure = failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, soon()))
+    """The first request is held up in front of WordPress; a second attempt publishes meanwhile."""
+    site.expect_one_request()
+    site.server.fault("delay", match=CREATE, times=1, seconds=60)
+    failure = failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, briefly()))
     assert failure.error_class == "wordpress_outcome_unknown"
     draft = site.publisher.create_draft(again(), ARTICLE, soon())
     site.publisher.publish(again(), draft.post_id, soon())
-    arrived = threading.Event()
-    while not arrived.wait(0.1):
-        if len(site.posts()) == 2:
-            arrived.set()
+    site.server.end_fault()
+    while len(site.posts()) < 2:
+        time.sleep(0.05)
     # Whoever looks next adopts the published one and trashes the late draft.
     found = site.publisher.find(again(), soon())
     assert found is not None
     assert found.post_id == draft.post_id
     assert [post.status for post in site.posts()] == ["publish"]
-    assert [post.slug.removesuffix("__trashed") for post in site.posts("trash")] == [
-        f"{slug_for(JOB.topic, JOB.job_id)}-2"
-    ]
+    trashed = [post.slug.removesuffix("__trashed") for post in site.posts("trash")]
+    assert trashed == [f"{slug_for(JOB.topic, JOB.job_id)}-2"]
 
 
 def test_a_suffixed_slug_reveals_an_earlier_draft_and_that_one_is_the_job_s(site: Site) -> None:
@@ -413,7 +420,7 @@ def test_threads_share_one_publisher(site: Site) -> None:
         )
         outcomes.append(publisher.publish(job, draft.post_id, client_deadline))
 
-    publisher = Publisher(site.client_of("author", deadline_seconds=30))
+    publisher = Publisher(site.client_of("author"))
     threads = [threading.Thread(target=publish, args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()

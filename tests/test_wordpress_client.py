@@ -35,6 +35,11 @@ def soon() -> Deadline:
     return Deadline.after(60)
 
 
+def briefly() -> Deadline:
+    """Long enough for a site to get the request, and shorter than it stays silent."""
+    return Deadline.after(3)
+
+
 @pytest.fixture
 def client_for(wordpress: WordPressSite) -> Iterator[ClientFor]:
     """Makes clients of the real site by login name; `password` replaces the right one."""
@@ -345,11 +350,11 @@ def test_a_plugin_that_crashes_makes_the_site_unavailable(
 def test_a_draft_whose_answer_is_lost_has_an_unknown_outcome(
     wordpress: WordPressSite, client_for: ClientFor, lost: dict[str, object]
 ) -> None:
-    client = client_for(deadline_seconds=2)
+    client = client_for()
     client.site(soon())
     wordpress.fault("lost", match=CREATE, times=1, **lost)
     assert (
-        failure_of(lambda: client.create_post(draft(), soon())).error_class
+        failure_of(lambda: client.create_post(draft(), briefly())).error_class
         == "wordpress_outcome_unknown"
     )
     assert sum(request.startswith(CREATE) for request in wordpress.requests()) <= 1
@@ -367,10 +372,10 @@ def test_a_draft_whose_answer_is_lost_has_an_unknown_outcome(
 def test_an_update_whose_answer_is_lost_can_be_sent_again(
     wordpress: WordPressSite, client_for: ClientFor, lost: dict[str, object], error_class: str
 ) -> None:
-    client = client_for(deadline_seconds=2)
+    client = client_for()
     post_id = client.create_post(draft(), soon()).post_id
     wordpress.fault("lost", match=f"{CREATE}/{post_id}", times=1, **lost)
-    failure = failure_of(lambda: client.update_post(post_id, {"status": "publish"}, soon()))
+    failure = failure_of(lambda: client.update_post(post_id, {"status": "publish"}, briefly()))
     assert failure.error_class == error_class
     assert client.update_post(post_id, {"status": "publish"}, soon()).status == "publish"  # type: ignore[union-attr]
 

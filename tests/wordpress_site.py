@@ -62,7 +62,10 @@ class WordPressSite:
         )
 
     def fault(self, kind: str, *, match: str = "", times: int = 1_000_000, **details: Any) -> None:
-        """What the web server does to the next `times` requests whose line holds `match`."""
+        """What the web server does to the next `times` requests whose line holds `match`.
+
+        A request that is held back goes on when the fault is ended.
+        """
         _write_json(
             self.state / "fault.json", {"kind": kind, "match": match, "times": times, **details}
         )

@@ -3,10 +3,10 @@
 // proxies and links do. One fault at a time, from $WORKBENCH_STATE/fault.json:
 //   {"match": "POST /wp-json", "times": 1, "kind": …}
 //   kind "answer"      {status, headers, body}: WordPress never sees the request
-//   kind "delay"       {seconds}: before WordPress sees it
+//   kind "delay"       {seconds}: before WordPress sees it, or until the fault is ended
 //   kind "strip"       the Authorization header is dropped, as Apache does for CGI
 //   kind "lost"        WordPress does the work; then the client gets {status} with a page, or the first
-//                      half of the answer ({"cut": true}), or the answer after {seconds}
+//                      half of the answer ({"cut": true}), or the answer after {seconds} or when the fault is ended
 // Every request becomes a line in $WORKBENCH_STATE/requests.jsonl.
 $state = getenv('WORKBENCH_STATE');
 $site = $state . '/site';
@@ -32,6 +32,13 @@ function page($status) {
     return "<html><head><title>$status Injected</title></head><body><center>$status</center></body></html>\n";
 }
 
+function wait_for_end($file, $seconds) {
+    for ($until = microtime(true) + $seconds; microtime(true) < $until; usleep(20000)) {
+        clearstatcache();
+        if (!is_file($file)) { return; }
+    }
+}
+
 $fault = take_fault($state . '/fault.json', $request);
 register_shutdown_function(function () use ($state, $request) {
     $line = json_encode(array('request' => $request, 'status' => http_response_code()));
@@ -47,15 +54,15 @@ switch ($fault['kind'] ?? '') {
         return true;
     case 'delay':
         ignore_user_abort(true);
-        usleep((int) (1000000 * $fault['seconds']));
+        wait_for_end($state . '/fault.json', $fault['seconds']);
         break;
     case 'strip':
         unset($_SERVER['HTTP_AUTHORIZATION'], $_SERVER['PHP_AUTH_USER'], $_SERVER['PHP_AUTH_PW']);
         break;
     case 'lost':
         ignore_user_abort(true);
-        ob_start(function ($answer) use ($fault) {
-            if (isset($fault['seconds'])) { usleep((int) (1000000 * $fault['seconds'])); }
+        ob_start(function ($answer) use ($fault, $state) {
+            if (isset($fault['seconds'])) { wait_for_end($state . '/fault.json', $fault['seconds']); }
             if (!empty($fault['cut'])) {
                 header('Content-Length: ' . strlen($answer));
                 return substr($answer, 0, intdiv(strlen($answer), 2));
