@@ -76,6 +76,13 @@ class Hurry(TransactionalKind):
         return [ChangedRow(row.key, before=row.seen, after={"priority": 1}) for row in rows]
 
 
+class PatientHurry(Hurry):
+    """As Hurry, and waits long for rows that somebody holds."""
+
+    name = "test.patient"
+    lock_timeout_seconds = 20
+
+
 class Unhurry(Hurry):
     """Gives the jobs of a change their priority back."""
 
@@ -132,7 +139,7 @@ class Append(StepwiseKind):
             yield append
 
 
-for kind in (Hurry(), Unhurry(), Append()):
+for kind in (Hurry(), PatientHurry(), Unhurry(), Append()):
     changes.register(kind)
 
 
@@ -254,6 +261,12 @@ def test_a_plan_does_not_drift_by_what_it_does_not_depend_on(database: Database)
     assert changes.apply(database, plan.change_id, actor="ana", dry_run=False).changed == 1
 
 
+def test_the_order_in_which_rows_are_read_is_no_drift() -> None:
+    rows = [SeenRow("a", {"x": 1}), SeenRow("b", {"x": 2})]
+    assert Preview(rows, 2).digest == Preview(rows[::-1], 2).digest
+    assert Preview(rows, 2).digest != Preview([rows[0]], 1).digest
+
+
 def test_a_plan_beyond_its_limit_is_kept_and_refused(database: Database) -> None:
     add(database, 10, 20, 30)
     plan = changes.plan(database, "test.hurry", {"category": "tea"}, actor="ana", row_limit=2)
@@ -272,6 +285,29 @@ def test_rows_that_somebody_holds_are_waited_for_only_briefly(database: Database
         with pytest.raises(PlanRefused, match=r"not free within 0\.2 s"):
             changes.apply(database, plan.change_id, actor="ana", dry_run=False)
     assert changes.apply(database, plan.change_id, actor="ana", dry_run=False).changed == 1
+
+
+def test_what_drifts_while_apply_waits_for_its_rows_is_seen(database: Database) -> None:
+    add(database, 10)
+    plan = changes.plan(database, "test.patient", {"category": "tea"}, actor="ana")
+    refusals: list[str] = []
+
+    def apply() -> None:
+        try:
+            changes.apply(database, plan.change_id, actor="ana", dry_run=False)
+        except PlanRefused as refused:
+            refusals.append(str(refused))
+
+    with database.transaction() as other:
+        other.run("UPDATE content_jobs SET priority = 11")
+        thread = threading.Thread(target=apply)
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not other.value(waiting + " AND datname = current_database()"):
+            other.run("SELECT pg_sleep(0.01); SELECT pg_stat_clear_snapshot()")
+    thread.join()
+    assert "has changed since" in refusals[0]
+    assert priorities(database) == [11]
 
 
 def test_a_change_that_is_being_applied_is_refused(database: Database) -> None:

@@ -20,8 +20,8 @@ from runbook_lib.database import Database
 from runbook_lib.errors import CouldNotBeDone, NotFoundError, UsageError
 from runbook_lib.pipeline import intake
 from runbook_lib.pipeline.intake import IntakeResult, add_jobs, add_topics
-from runbook_lib.pipeline.job_files import BrokenRow, FileRow, open_job_file
-from runbook_lib.pipeline.job_rows import Unfit, content_key, new_job
+from runbook_lib.pipeline.job_files import open_job_file
+from runbook_lib.pipeline.job_rows import BrokenRow, FileRow, Unfit, content_key, new_job
 from runbook_lib.settings import PROJECT_DIRECTORY
 
 

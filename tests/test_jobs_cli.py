@@ -371,7 +371,7 @@ def test_jobs_that_people_or_protection_ended_are_retried_only_when_named(
 def test_a_retry_can_be_taken_back_for_what_no_worker_has_taken(
     runbook: Runbook, database: Database
 ) -> None:
-    waiting, taken = fail(database), fail(database)
+    waiting, taken, tried = fail(database), fail(database), fail(database)
     result = runbook("jobs", "retry", "--since", "1h", "--execute", "--json").json
     with database.transaction() as transaction:
         transaction.run(
@@ -379,6 +379,7 @@ def test_a_retry_can_be_taken_back_for_what_no_worker_has_taken(
             "lease_until = now() WHERE job_id = %(id)s::uuid",
             id=taken,
         )
+        transaction.run("UPDATE content_jobs SET attempt = 1 WHERE job_id = %(id)s::uuid", id=tried)
     undo = runbook("changes", "undo", result["change_id"], "--json").json
     assert [row["key"] for row in undo["sample"]] == [waiting]
     assert runbook("changes", "apply", undo["change_id"], "--execute").status == 0

@@ -16,17 +16,19 @@ from typing import Any, BinaryIO, TextIO
 
 import psycopg2.errors
 
-from runbook_lib.database.connection import Database, Transaction
+from runbook_lib.database.connection import Connection, Database, Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.errors import CouldNotBeDone
-from runbook_lib.pipeline.job_files import (
+from runbook_lib.pipeline.job_files import FileFormat, open_job_file
+from runbook_lib.pipeline.job_rows import (
     EXCERPT_CHARACTERS,
+    HEADINGS,
     BrokenRow,
-    FileFormat,
     FileRow,
-    open_job_file,
+    NewJob,
+    Unfit,
+    new_job,
 )
-from runbook_lib.pipeline.job_rows import HEADINGS, NewJob, Unfit, new_job
 from runbook_lib.pipeline.jobs import notify_workers
 
 _SQL = load("intake")
@@ -116,9 +118,12 @@ def add_jobs(
     filled as the work goes on, so that it is known after an interruption. Raises `NotFoundError` and
     `UsageError` for a file that cannot be read as one of topics.
     """
-    with open_job_file(source, file_format=file_format, name=name) as file:
+    with (
+        open_job_file(source, file_format=file_format, name=name) as file,
+        database.connect() as connection,
+    ):
         intake = _Intake(
-            database, Path(file.name).name, created_by, rejects, result or IntakeResult()
+            connection, Path(file.name).name, created_by, rejects, result or IntakeResult()
         )
         intake.result.warnings = file.warnings
         for batch in intake.batches(file.rows(maximum_topic_characters), maximum_topic_characters):
@@ -146,9 +151,10 @@ def add_topics(
         FileRow(position, {"topic": each} if isinstance(each, str) else dict(each))
         for position, each in enumerate(topics, start=1)
     )
-    intake = _Intake(database, source, created_by, None, IntakeResult())
-    for batch in intake.batches(rows, maximum_topic_characters):
-        intake.add(batch)
+    with database.connect() as connection:
+        intake = _Intake(connection, source, created_by, None, IntakeResult())
+        for batch in intake.batches(rows, maximum_topic_characters):
+            intake.add(batch)
     return intake.result
 
 
@@ -157,13 +163,13 @@ class _Intake:
 
     def __init__(
         self,
-        database: Database,
+        connection: Connection,
         file: str,
         created_by: str,
         rejects: TextIO | None,
         result: IntakeResult,
     ) -> None:
-        self._database = database
+        self._connection = connection
         self._file = file
         self._created_by = created_by
         self._rejects = _RejectsFile(rejects) if rejects is not None else None
@@ -193,7 +199,7 @@ class _Intake:
             return
         first = {job.idempotency_key: job for job in reversed(batch)}
         try:
-            with self._database.transaction() as transaction:
+            with self._connection.transaction() as transaction:
                 ids = self._insert(transaction, list(first.values()))
                 doubles = [
                     job

@@ -29,6 +29,7 @@ PRIORITY_WORDS = {"urgent": 10, "high": 50, "normal": 100, "medium": 100, "low":
 TEXT_CHARACTERS = 500
 KEY_CHARACTERS = 500
 KEYWORDS = 50
+EXCERPT_CHARACTERS = 500
 _LARGEST_INTEGER = 2**31 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BAD_BYTE = re.compile("[\udc80-\udcff]")
@@ -61,6 +62,34 @@ class Columns:
     @staticmethod
     def known() -> list[str]:
         return list(HEADINGS)
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One row as the file has it: the physical line it begins on, and its values by known column."""
+
+    line: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A line that is no row; reading goes on with the next one."""
+
+    line: int
+    reason: str
+    text: str
+
+
+def broken_row(line: int, reason: str, text: str) -> BrokenRow:
+    return BrokenRow(line, reason, text.strip("\r\n")[:EXCERPT_CHARACTERS])
+
+
+def not_read(headings: list[str], where: str) -> str:
+    return (
+        f"{where}: {', '.join(headings)} was not read; the known headings are "
+        f"{', '.join(Columns.known())}."
+    )
 
 
 class NewJob(NamedTuple):
