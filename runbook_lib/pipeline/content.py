@@ -81,7 +81,7 @@ def check(
     _check_length(article, limits)
     words = words_of(prose)
     _check_language(words, limits)
-    _check_repetition(article.body_markdown, words)
+    _check_repetition(article.body_markdown, _without_its_subject(words, article, job))
     _check_likeness(article, limits, recent_sketches)
 
 
@@ -127,6 +127,14 @@ def _check_repetition(markdown: str, words: Sequence[str]) -> None:
                 "content_repetitive",
                 f"{share:.0%} of the words are in runs of {length} words that occur again.",
             )
+
+
+def _without_its_subject(words: Sequence[str], article: Article, job: Job) -> Sequence[str]:
+    """The words without the topic and the title, which a good article names again and again."""
+    text = f" {' '.join(words)} "
+    for subject in (job.topic, article.title):
+        text = text.replace(f" {' '.join(words_of(subject))} ", " ")
+    return text.split()
 
 
 def _share_in_repeated_paragraphs(markdown: str) -> float:

@@ -154,7 +154,12 @@ class _Speaker:
     def _subject(self) -> str:
         # The whole subject now and then, a shorter name in between: as people write.
         self._mentions += 1
-        return self.subject.phrase if self._mentions % 2 else self.choice(self.subject.short_names)
+        # A short phrase may come back in every other sentence; a long one reads like a machine's.
+        words = len(self.subject.phrase.split())
+        every = 2 if words <= 4 else 3 * words
+        if self._mentions % every == 1:
+            return self.subject.phrase
+        return self.choice([name for name in self.subject.short_names if len(name.split()) <= 4])
 
     def _keyword(self) -> str:
         self._turn += 1
