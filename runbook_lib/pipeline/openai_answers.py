@@ -11,12 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.pipeline.failures import Failure
 from runbook_lib.pipeline.retry_after import openai_wait_seconds
-from runbook_lib.pipeline.transport import ExchangeFailed
+
+if TYPE_CHECKING:
+    from runbook_lib.pipeline.transport import ExchangeFailed
 
 LONGEST_MESSAGE_CHARACTERS = 240
 
