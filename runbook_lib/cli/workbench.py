@@ -48,7 +48,7 @@ def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ..
         return runbook.main(args=list(command), prog_name="runbook demo", standalone_mode=False)
     running = Demo(settings)
     with running.place() as (database, providers):
-        outcome = running.publish_and_report(database)
+        outcome = running.publish_and_report(database, providers)
         if as_json:
             print_json({**asdict(outcome), "report": outcome.report})
         else:

@@ -16,3 +16,10 @@ FROM content_jobs
 WHERE status = 'completed' AND post_status = 'publish'
 ORDER BY completed_at DESC, job_id DESC
 LIMIT %(count)s;
+
+-- name: wanted_categories
+-- The categories that jobs name, for the sandbox's site to have them.
+SELECT DISTINCT category
+FROM content_jobs
+WHERE category IS NOT NULL
+ORDER BY category;

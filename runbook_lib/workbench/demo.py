@@ -19,6 +19,7 @@ from runbook_lib.database import Database, open_database
 from runbook_lib.database.statements import load
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL
 from runbook_lib.pipeline.providers import Providers, resolve_providers
+from runbook_lib.sandbox import SandboxControl
 from runbook_lib.settings import (
     PROJECT_DIRECTORY,
     Settings,
@@ -30,6 +31,7 @@ from runbook_lib.workbench.programs import ask, attend, worker_command
 DEMO_HOME = PROJECT_DIRECTORY / ".runbook" / "demo"
 TOPICS = PROJECT_DIRECTORY / "examples" / "topics.csv"
 PROCEDURE = "weekly/performance_review"
+FALLBACK_CATEGORY = "Uncategorized"
 CONCURRENCY = 8
 POSTS_SHOWN = 3
 
@@ -64,6 +66,8 @@ class Outcome:
 def enter_demo(home: Path) -> Settings:
     """Makes this process, and what it starts, know nothing of the caller's; returns its settings."""
     environment = environment_without_callers(home)
+    # Whatever category somebody's own topics name, trying them out succeeds.
+    environment["RUNBOOK_FALLBACK_CATEGORY"] = FALLBACK_CATEGORY
     os.environ.clear()
     os.environ.update(environment)
     load_settings.cache_clear()
@@ -88,10 +92,11 @@ class Demo:
             with providers:
                 yield database, providers
 
-    def publish_and_report(self, database: Database) -> Outcome:
+    def publish_and_report(self, database: Database, providers: Providers) -> Outcome:
         """Adds the example topics, lets a worker publish them, and runs the weekly report."""
         outcome = Outcome(home=str(self._settings.runbook_home))
         self._add_topics(outcome)
+        _prepare_site(database, providers)
         self._publish()
         self._count(database, outcome)
         self._report(outcome)
@@ -129,6 +134,13 @@ class Demo:
         begun = time.monotonic()
         yield
         say(f"     {time.monotonic() - begun:.1f} s")
+
+
+def _prepare_site(database: Database, providers: Providers) -> None:
+    """Makes the categories of the topics at the sandbox's site, as an editor does at a real one."""
+    with database.transaction(read_only=True) as transaction:
+        rows = transaction.rows(_SQL["wanted_categories"])
+    SandboxControl(providers.wordpress.url).ensure_categories(row.category for row in rows)
 
 
 def say(text: str) -> None:
