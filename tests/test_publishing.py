@@ -127,11 +127,15 @@ def failure_of(call: Callable[[], object]) -> Failure:
 # the plain way
 
 
+def draft_of(publisher: Publisher, job: Job, article: Article, deadline: Deadline) -> Post:
+    return publisher.create_draft(job, publisher.prepare(job, article, deadline), deadline)
+
+
 def test_an_article_becomes_one_published_post_with_everything_that_was_asked_for(
     site: Site,
 ) -> None:
     assert site.publisher.find(JOB, soon()) is None
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     assert draft.status == "draft"
     post = site.publisher.publish(JOB, draft.post_id, soon())
     assert site.posts() == [post]
@@ -148,7 +152,7 @@ def test_an_article_becomes_one_published_post_with_everything_that_was_asked_fo
 @pytest.mark.parametrize("login", ["author", "editor", "administrator"])
 def test_what_each_role_stores_is_what_was_asked_for(site: Site, login: str) -> None:
     publisher = Publisher(site.client_of(login))
-    assert publisher.create_draft(JOB, ARTICLE, soon()).status == "draft"
+    assert draft_of(publisher, JOB, ARTICLE, soon()).status == "draft"
 
 
 @pytest.mark.parametrize(("of_site", "of_job", "stands_as"), [("publish", None, "publish"), ("publish", "pending", "pending"), ("draft", None, "draft"), ("draft", "publish", "publish")])  # fmt: skip
@@ -157,7 +161,7 @@ def test_the_job_s_wish_for_a_status_goes_before_the_site_s(
 ) -> None:
     publisher = Publisher(site.client, post_status=of_site)
     job = JOB._replace(requested_post_status=of_job)
-    draft = publisher.create_draft(job, ARTICLE, soon())
+    draft = draft_of(publisher, job, ARTICLE, soon())
     for _ in range(2):  # repeatable
         assert publisher.publish(job, draft.post_id, soon()).status == stands_as
 
@@ -165,7 +169,7 @@ def test_the_job_s_wish_for_a_status_goes_before_the_site_s(
 def test_plain_permalinks_publish_as_well(site: Site) -> None:
     site.server.variants("plain_permalinks")
     assert site.publisher.find(JOB, soon()) is None
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     assert site.publisher.publish(JOB, draft.post_id, soon()).status == "publish"
 
 
@@ -174,7 +178,7 @@ def test_plain_permalinks_publish_as_well(site: Site) -> None:
 
 def test_a_missing_category_fails_before_anything_is_made(site: Site) -> None:
     failure = failure_of(
-        lambda: site.publisher.create_draft(JOB._replace(category="Gone"), ARTICLE, soon())
+        lambda: draft_of(site.publisher, JOB._replace(category="Gone"), ARTICLE, soon())
     )
     assert failure.error_class == "wordpress_category_missing"
     assert "'Gone'" in failure.message
@@ -186,7 +190,7 @@ def test_the_fallback_category_is_taken_when_there_is_none(
     site: Site, category: str | None
 ) -> None:
     publisher = Publisher(site.client, fallback_category="guides")
-    draft = publisher.create_draft(JOB._replace(category=category), ARTICLE, soon())
+    draft = draft_of(publisher, JOB._replace(category=category), ARTICLE, soon())
     assert draft.category_ids == (site.client.category_id("Guides", soon()),)
 
 
@@ -196,13 +200,13 @@ def test_a_category_that_wordpress_drops_in_silence_fails_and_nothing_goes_out(s
     site.administrator._connection.request(
         "DELETE", f"categories/{news}", soon(), query={"force": "true"}
     )
-    failure = failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, soon()))
+    failure = failure_of(lambda: draft_of(site.publisher, JOB, ARTICLE, soon()))
     assert failure.error_class == "wordpress_category_missing"
     assert site.posts() == []
     # And once there is such a category again, the job goes through: nothing stale is adopted or cached.
     site.administrator._connection.request("POST", "categories", soon(), fields={"name": "News"})
     assert site.publisher.find(again(), soon()) is None
-    assert site.publisher.create_draft(again(), ARTICLE, soon()).category_ids == (
+    assert draft_of(site.publisher, again(), ARTICLE, soon()).category_ids == (
         site.client.category_id("News", soon()),
     )
 
@@ -217,7 +221,7 @@ def test_a_draft_whose_answer_was_lost_is_found_and_published_once(
     site.expect_one_request()
     site.server.fault("lost", match=CREATE, times=1, **lost)
     assert (
-        failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, briefly())).error_class
+        failure_of(lambda: draft_of(site.publisher, JOB, ARTICLE, briefly())).error_class
         == "wordpress_outcome_unknown"
     )
     found = site.publisher.find(again(), soon())
@@ -230,7 +234,7 @@ def test_a_draft_whose_answer_was_lost_is_found_and_published_once(
 def test_publishing_whose_answer_was_lost_is_repeated_without_a_second_post(
     site: Site, lost: dict[str, Any]
 ) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.server.fault("lost", match=f"{CREATE}/{draft.post_id}", times=1, **lost)
     failure_of(lambda: site.publisher.publish(JOB, draft.post_id, briefly()))
     assert site.publisher.publish(again(), draft.post_id, soon()).status == "publish"
@@ -241,9 +245,9 @@ def test_a_draft_that_comes_through_late_does_not_become_a_second_post(site: Sit
     """The first request is held up in front of WordPress; a second attempt publishes meanwhile."""
     site.expect_one_request()
     site.server.fault("delay", match=CREATE, times=1, seconds=60)
-    failure = failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, briefly()))
+    failure = failure_of(lambda: draft_of(site.publisher, JOB, ARTICLE, briefly()))
     assert failure.error_class == "wordpress_outcome_unknown"
-    draft = site.publisher.create_draft(again(), ARTICLE, soon())
+    draft = draft_of(site.publisher, again(), ARTICLE, soon())
     site.publisher.publish(again(), draft.post_id, soon())
     site.server.end_fault()
     while len(site.posts()) < 2:
@@ -258,8 +262,8 @@ def test_a_draft_that_comes_through_late_does_not_become_a_second_post(site: Sit
 
 
 def test_a_suffixed_slug_reveals_an_earlier_draft_and_that_one_is_the_job_s(site: Site) -> None:
-    earlier = site.publisher.create_draft(JOB, ARTICLE, soon())
-    post = site.publisher.create_draft(JOB, ARTICLE, soon())
+    earlier = draft_of(site.publisher, JOB, ARTICLE, soon())
+    post = draft_of(site.publisher, JOB, ARTICLE, soon())
     assert post.post_id == earlier.post_id
     assert len(site.posts()) == 1
     assert len(site.posts("trash")) == 1
@@ -293,21 +297,21 @@ def test_a_post_under_the_job_s_slug_without_its_marker_is_never_touched(site: S
         {"status": "draft", "slug": slug, "title": "Theirs", "content": "<p>Theirs</p>"}, soon()
     )
     assert site.publisher.find(again(), soon()) is None
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     assert draft.slug == f"{slug}-2"
     assert site.publisher.publish(JOB, draft.post_id, soon()).status == "publish"
     assert site.client.post(theirs.post_id, soon()) == theirs
 
 
 def test_posts_of_other_jobs_on_the_same_topic_are_left_alone(site: Site) -> None:
-    other = site.publisher.create_draft(OTHER_JOB, ARTICLE, soon())
+    other = draft_of(site.publisher, OTHER_JOB, ARTICLE, soon())
     assert site.publisher.find(again(), soon()) is None
-    site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft_of(site.publisher, JOB, ARTICLE, soon())
     assert site.posts(job=OTHER_JOB) == [other]
 
 
 def test_a_post_of_another_author_under_the_job_s_slug_is_a_clear_failure(site: Site) -> None:
-    Publisher(site.client_of("second-author")).create_draft(JOB, ARTICLE, soon())
+    draft_of(Publisher(site.client_of("second-author")), JOB, ARTICLE, soon())
     failure = failure_of(lambda: site.publisher.find(again(), soon()))
     assert failure.error_class == "wordpress_post_not_ours"
     assert len(site.posts()) == 1
@@ -316,14 +320,14 @@ def test_a_post_of_another_author_under_the_job_s_slug_is_a_clear_failure(site: 
 def test_a_draft_given_to_another_author_is_the_job_s_failure_and_not_the_site_s(
     site: Site,
 ) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.edit(draft.post_id, author=site.users()["second-author"])
     failure = failure_of(lambda: site.publisher.publish(JOB, draft.post_id, soon()))
     assert failure.error_class == "wordpress_post_not_ours"
 
 
 def test_a_role_that_was_lowered_is_the_site_s_failure(site: Site) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     author = site.users()["author"]
     site.administrator._connection.request(
         "POST", f"users/{author}", soon(), fields={"roles": ["contributor"]}
@@ -337,7 +341,7 @@ def test_a_role_that_was_lowered_is_the_site_s_failure(site: Site) -> None:
 
 @pytest.mark.parametrize("status", ["publish", "private", "pending"])
 def test_a_draft_that_a_person_handled_stays_as_they_left_it(site: Site, status: str) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.edit(draft.post_id, status=status, title="Better")
     found = site.publisher.find(again(), soon())
     assert found is not None
@@ -346,14 +350,14 @@ def test_a_draft_that_a_person_handled_stays_as_they_left_it(site: Site, status:
 
 
 def test_a_draft_that_a_person_dated_ahead_is_scheduled_and_that_is_a_success(site: Site) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.edit(draft.post_id, date="2099-01-01T08:00:00")
     assert site.publisher.publish(JOB, draft.post_id, soon()).status == "future"
     assert site.publisher.publish(JOB, draft.post_id, soon()).status == "future"
 
 
 def test_a_post_that_a_person_trashed_is_not_brought_back(site: Site) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.administrator.trash_post(draft.post_id, soon())
     assert (
         failure_of(lambda: site.publisher.publish(JOB, draft.post_id, soon())).error_class
@@ -362,11 +366,11 @@ def test_a_post_that_a_person_trashed_is_not_brought_back(site: Site) -> None:
     assert [post.status for post in site.posts("any", "trash")] == ["trash"]
     # A retry that an operator asks for forgets the old post and makes a new draft.
     assert site.publisher.find(JOB, soon()) is None
-    assert site.publisher.create_draft(JOB, ARTICLE, soon()).slug == slug_for(JOB.topic, JOB.job_id)
+    assert draft_of(site.publisher, JOB, ARTICLE, soon()).slug == slug_for(JOB.topic, JOB.job_id)
 
 
 def test_a_post_that_a_person_deleted_is_gone(site: Site) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.administrator._connection.request(
         "DELETE", f"posts/{draft.post_id}", soon(), query={"force": "true"}
     )
@@ -377,7 +381,7 @@ def test_a_post_that_a_person_deleted_is_gone(site: Site) -> None:
 
 
 def test_a_draft_whose_slug_was_changed_is_still_found_when_one_may_exist(site: Site) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.edit(draft.post_id, slug="a-better-address")
     assert site.publisher.find(JOB, soon()) is None  # the first attempt has nothing to search for
     found = site.publisher.find(again(), soon())
@@ -395,14 +399,14 @@ def test_what_the_site_stores_differently_is_named_and_does_not_go_out(
     site: Site, variant: str, told: str
 ) -> None:
     site.server.variants(variant)
-    failure = failure_of(lambda: site.publisher.create_draft(JOB, ARTICLE, soon()))
+    failure = failure_of(lambda: draft_of(site.publisher, JOB, ARTICLE, soon()))
     assert failure.error_class == "wordpress_answer_differs"
     assert told in failure.message
     assert site.posts() == []
 
 
 def test_a_site_that_moderates_instead_of_publishing_is_told(site: Site) -> None:
-    draft = site.publisher.create_draft(JOB, ARTICLE, soon())
+    draft = draft_of(site.publisher, JOB, ARTICLE, soon())
     site.server.variants("moderates")
     failure = failure_of(lambda: site.publisher.publish(JOB, draft.post_id, soon()))
     assert failure.error_class == "wordpress_answer_differs"
@@ -415,8 +419,8 @@ def test_threads_share_one_publisher(site: Site) -> None:
 
     def publish(job: Job) -> None:
         client_deadline = soon()
-        draft = publisher.find(job, client_deadline) or publisher.create_draft(
-            job, ARTICLE, client_deadline
+        draft = publisher.find(job, client_deadline) or draft_of(
+            publisher, job, ARTICLE, client_deadline
         )
         outcomes.append(publisher.publish(job, draft.post_id, client_deadline))
 

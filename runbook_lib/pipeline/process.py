@@ -19,6 +19,7 @@ from runbook_lib.pipeline.attempt import (
 )
 from runbook_lib.pipeline.failures import Failure, JobFailed
 from runbook_lib.pipeline.model import Article, Job, Post
+from runbook_lib.pipeline.post_comparison import PostRequest
 
 
 class Writer(Protocol):
@@ -38,7 +39,9 @@ class Publisher(Protocol):
 
     def find(self, job: Job, deadline: Deadline) -> Post | None: ...
 
-    def create_draft(self, job: Job, article: Article, deadline: Deadline) -> Post: ...
+    def prepare(self, job: Job, article: Article, deadline: Deadline) -> PostRequest: ...
+
+    def create_draft(self, job: Job, request: PostRequest, deadline: Deadline) -> Post: ...
 
     def publish(self, job: Job, post_id: int, deadline: Deadline) -> Post: ...
 
@@ -107,6 +110,8 @@ class Process:
 
     def _make_draft(self, attempt: Attempt, article: Article) -> Post:
         job, deadline = attempt.job, _deadline(attempt)
+        with _measure(attempt, "publish_seconds"):
+            request = self._publisher.prepare(job, article, deadline)
         attempt.checkpoint(RequestDraft())
         with _measure(attempt, "publish_seconds"):
             found = self._publisher.find(job, deadline)
@@ -115,7 +120,7 @@ class Process:
             attempt.require_lease()
             # If the attempt turns out not to be ours any more, the draft stays: the attempt that took
             # over may have adopted it. A draft that nobody adopts is trashed by the next look-up.
-            return self._publisher.create_draft(job, article, deadline)
+            return self._publisher.create_draft(job, request, deadline)
 
     def _publish(self, attempt: Attempt, post_id: int) -> Completed:
         attempt.require_lease()

@@ -85,13 +85,12 @@ class Publisher:
             tag_ids=self._client.tag_ids(article.tags, deadline),
         )
 
-    def create_draft(self, job: Job, article: Article, deadline: Deadline) -> Post:
+    def create_draft(self, job: Job, request: PostRequest, deadline: Deadline) -> Post:
         """Makes the draft and compares what was stored with what was asked.
 
         Raises `JobFailed`: `wordpress_outcome_unknown` when it may exist; `wordpress_category_missing`
         or `wordpress_answer_differs` when it exists and is not what was asked: it is trashed then.
         """
-        request = self.prepare(job, article, deadline)
         author_id = self._client.account(deadline).user_id
         post = self._client.create_post(request.draft_fields(), deadline)
         if post.slug != request.slug and (earlier := self._find_earlier(job, post, deadline)):
