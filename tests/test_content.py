@@ -15,6 +15,7 @@ from runbook_lib.pipeline.languages import FUNCTION_WORDS, is_in_language
 from runbook_lib.pipeline.likeness import (
     SKETCH_HASHES,
     estimate_likeness,
+    first_likeness,
     likeness_sketch,
     shingles,
     words_of,
@@ -182,6 +183,19 @@ def test_a_short_text_inside_a_long_one_is_judged_by_what_is_known_of_both() -> 
         likeness_sketch(" ".join(words)), likeness_sketch(" ".join(words[:50]))
     )
     assert found == pytest.approx(46 / 996, abs=0.06)
+
+
+@pytest.mark.parametrize("length", [20, 90, 400])
+def test_the_quick_way_over_many_finds_what_the_full_estimate_finds(length: int) -> None:
+    chance = random.Random(length)
+    words = [f"w{number}" for number in range(length)]
+    own = likeness_sketch(" ".join(words))
+    for _ in range(100):
+        other = [f"x{chance.random()}" if chance.random() < 0.05 else word for word in words]
+        sketch = likeness_sketch(" ".join(other[: chance.randrange(length // 2, length + 1)]))
+        exact = estimate_likeness(own, sketch)
+        limit = chance.choice([0.5, exact, max(0.01, exact - 0.01), min(1, exact + 0.01)]) or 0.5
+        assert first_likeness(own, [(), sketch], limit) == (exact if exact >= limit else None)
 
 
 def test_a_sketch_fits_a_bigint_array_and_is_the_same_everywhere() -> None:

@@ -182,6 +182,10 @@ def test_nothing_is_live_in_a_title_an_excerpt_or_a_tag(payload: str) -> None:
         assert list(html5lib.parseFragment(html.escape(text)).iter())[1:] == []
 
 
+def test_html_in_markdown_is_shown_and_not_run() -> None:
+    assert to_html("a <b>x</b> <!-- y -->") == "<p>a &lt;b&gt;x&lt;/b&gt; &lt;!-- y --&gt;</p>\n"
+
+
 def test_running_shortcodes_twice_finds_none() -> None:
     """WordPress ends a run of shortcodes by turning `&#91;` back into a bracket; ours stays."""
     once = to_html("[gallery] and `[php]`").replace("&#91;", "[").replace("&#93;", "]")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from runbook_lib.pipeline.failures import JobFailed
 from runbook_lib.pipeline.languages import base_language, is_in_language
-from runbook_lib.pipeline.likeness import estimate_likeness, shingles, words_of
+from runbook_lib.pipeline.likeness import first_likeness, shingles, words_of
 from runbook_lib.pipeline.model import Article, Job
 from runbook_lib.pipeline.rendering import visible_text
 
@@ -160,14 +160,13 @@ def _share_in_repeated_runs(words: Sequence[str], length: int) -> float:
 def _check_likeness(
     article: Article, limits: ContentLimits, recent_sketches: Iterable[Sequence[int]]
 ) -> None:
-    for sketch in recent_sketches:
-        likeness = estimate_likeness(article.likeness_sketch, sketch)
-        if likeness >= limits.maximum_likeness:
-            raise _failed(
-                "content_too_alike",
-                f"The article is {likeness:.0%} the same as a recent one; "
-                f"the limit is {limits.maximum_likeness:.0%}.",
-            )
+    likeness = first_likeness(article.likeness_sketch, recent_sketches, limits.maximum_likeness)
+    if likeness is not None:
+        raise _failed(
+            "content_too_alike",
+            f"The article is {likeness:.0%} the same as a recent one; "
+            f"the limit is {limits.maximum_likeness:.0%}.",
+        )
 
 
 # What a model says to the person in front of it, and not to a reader; and what a template leaves.

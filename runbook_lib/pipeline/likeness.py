@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 SHINGLE_WORDS = 5
@@ -55,6 +55,20 @@ def estimate_likeness(one: Sequence[int], other: Sequence[int]) -> float:
     )
     known = [each for each in first | second if horizon is None or each <= horizon]
     return sum(each in first and each in second for each in known) / len(known)
+
+
+def first_likeness(
+    sketch: Sequence[int], others: Iterable[Sequence[int]], at_least: float
+) -> float | None:
+    """The first estimate that reaches `at_least`, or None; made for hundreds of others."""
+    own = frozenset(sketch)
+    for other in others:
+        # No estimate is greater than this share, which costs a tenth of one.
+        if len(own.intersection(other)) / max(len(own), len(other), 1) < at_least:
+            continue
+        if (likeness := estimate_likeness(sketch, other)) >= at_least:
+            return likeness
+    return None
 
 
 def _hash(shingle: str) -> int:
