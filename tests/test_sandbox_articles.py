@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import itertools
 import re
 
 import pytest
+from running_sandbox import RunningSandbox
+from writing import job
 
+from runbook_lib.deadlines import Deadline
+from runbook_lib.pipeline.content import ContentLimits
+from runbook_lib.pipeline.prices import PriceList
+from runbook_lib.pipeline.writer import ArticleWriter
 from runbook_lib.sandbox.articles import NOTICE, write_article
 from runbook_lib.sandbox.briefs import Brief, read_brief
+from runbook_lib.sandbox.subjects import read_subject
+from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 
 SUBJECTS = (
     "email deliverability", "remote onboarding", "zero-waste kitchens", "PostgreSQL backups", "trail running shoes",
@@ -119,3 +128,47 @@ def test_a_bare_text_is_the_topic() -> None:
         read_brief({"messages": [{"role": "user", "content": "Bees in town\nPlease."}]}).topic
         == "Bees in town"
     )
+
+
+def test_the_articles_on_all_example_topics_pass_the_content_gate(
+    running_sandbox: RunningSandbox,
+) -> None:
+    """Asked with the worker's own prompt, and each compared with all before it."""
+    writer = ArticleWriter(
+        f"{running_sandbox.url}/v1",
+        lambda: running_sandbox.api_key,
+        "gpt-4o-mini",
+        limits=ContentLimits.of(Settings()),
+        prices=PriceList(),
+    )
+    sketches: list[tuple[int, ...]] = []
+    with (PROJECT_DIRECTORY / "examples" / "topics.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            keywords = [each.strip() for each in row["keywords"].split(";")]
+            asked = job(
+                topic=row["topic"], keywords=keywords, audience=row["audience"], tone=row["tone"]
+            )
+            article = writer.write(asked, Deadline.after(30))
+            writer.check_article(article, asked, sketches)
+            assert keywords[0] in article.tags
+            sketches.append(article.likeness_sketch)
+    writer.close()
+    assert len(sketches) >= 40
+
+
+@pytest.mark.parametrize(
+    ("topic", "phrase"),
+    [
+        ("How to set up a newsletter", "setting up a newsletter"),
+        ("Why backups fail: a field report", "why backups fail"),
+        ("7 mistakes with invoices", "mistakes with invoices"),
+        ("What is a content brief?", "the question “What is a content brief?”"),
+        ("What a bike really costs, insurance included", "what a bike really costs"),
+        ("Winter tour or trainer? A comparison", "the question “Winter tour or trainer?”"),
+        ("Email marketing", "email marketing"),
+        ("PostgreSQL backups", "PostgreSQL backups"),
+        ("Pricing pages", "pricing pages"),
+    ],
+)
+def test_a_topic_is_spoken_of_as_people_would(topic: str, phrase: str) -> None:
+    assert read_subject(topic).phrase == phrase

@@ -18,6 +18,7 @@ from runbook_lib.sandbox.subjects import Subject, keywords_of, read_subject
 
 NOTICE = "This article was written by the sandbox of the runbook workbench to try the pipeline out; no model was asked."
 SANDBOX_TAG = "sandbox"
+LONGEST_TITLE_CHARACTERS = 90
 FEWEST_WORDS, MOST_WORDS = 500, 780
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -140,10 +141,17 @@ class _Speaker:
         return " ".join(self.say(template) for template in templates)
 
     def title(self) -> str:
-        titles = phrases.TITLES[self.subject.kind]
-        if ":" in self.subject.title:
-            titles = ("{Topic}",)
-        return self.headline(self.choice(titles))[:160]
+        """The topic itself, or with a few words more where there is room and no subtitle yet."""
+        topic = self.subject.title
+        titles = (
+            ("{Topic}",) if ":" in topic or "? " in topic else phrases.TITLES[self.subject.kind]
+        )
+        title = self.headline(self.choice(titles))
+        if len(title) > LONGEST_TITLE_CHARACTERS:
+            title = topic
+        if len(title) > LONGEST_TITLE_CHARACTERS:
+            title = title[:LONGEST_TITLE_CHARACTERS].rsplit(" ", 1)[0] + "…"
+        return title
 
     def _slot(self, name: str) -> str:
         if name in self._draws:

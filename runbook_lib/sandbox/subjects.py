@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-LONGEST_PHRASE_WORDS = 12
-_QUESTION_WORDS = ("what", "when", "where", "which", "who", "whose", "is", "are", "do", "does", "did", "should", "can", "could", "will", "would")  # fmt: skip
+LONGEST_PHRASE_WORDS = 10
+_QUESTION_WORDS = ("what", "when", "where", "which", "who", "whose", "how", "why")
+_AUXILIARIES = ("is", "are", "was", "do", "does", "did", "should", "can", "could", "will", "would")
+_CLAUSE_OPENERS = ("for", "that", "which", "who", "before", "after", "without", "with", "so", "when", "if", "from", "in", "and", "by", "on")  # fmt: skip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -34,21 +36,20 @@ class Subject:
 def read_subject(topic: str) -> Subject:
     """The topic as a title, and as phrases to write about."""
     title = topic.rstrip(" .")
-    head = title
-    before, colon, after = title.partition(": ")
-    if colon and len(before.split()) >= 2:
-        head = before
-    elif colon and after:
-        head = after
+    head = _head(title)
     kind, phrase = _phrase(head.rstrip("?! "), asked=head.endswith("?"))
-    words = phrase.split()
-    if len(words) > LONGEST_PHRASE_WORDS:
-        phrase = " ".join(words[:LONGEST_PHRASE_WORDS]).rstrip(",;:") + (
-            "”" if "“" in phrase else ""
-        )
-    if title.endswith("?"):
-        kind = "question"
     return Subject(_capital(title), phrase, _short_names(phrase, kind), kind)
+
+
+def _head(title: str) -> str:
+    """What the title is about, without what it adds behind a question mark or a colon."""
+    question, mark, _ = title.partition("? ")
+    if mark:
+        return f"{question}?"
+    before, colon, after = title.partition(": ")
+    if not colon:
+        return title
+    return before if len(before.split()) >= 2 else after
 
 
 def keywords_of(topic: str) -> list[str]:
@@ -67,16 +68,32 @@ def keywords_of(topic: str) -> list[str]:
 
 def _phrase(head: str, *, asked: bool) -> tuple[str, str]:
     words = head.split()
-    first = words[0].lower() if words else ""
-    if first == "how" and len(words) > 2 and words[1].lower() == "to":
-        return "how", " ".join([_gerund(words[2].lower()), *words[3:]])
-    if asked or first in _QUESTION_WORDS or first == "how":
-        return "question", f"the question “{head}?”"
-    if first == "why":
-        return "why", _lower(head)
+    first, second = (each.lower() for each in (*words, "", "")[:2])
+    if first == "how" and second == "to" and len(words) > 2:
+        return "how", _shorter(" ".join([_gerund(words[2].lower()), *words[3:]]))
+    if asked or first in _AUXILIARIES or (first in _QUESTION_WORDS and second in _AUXILIARIES):
+        return "question", f"the question “{' '.join(words[:LONGEST_PHRASE_WORDS])}?”"
+    if first in _QUESTION_WORDS:
+        return "why", _shorter(head[:1].lower() + head[1:])
     if found := _LIST.match(head):
-        return "list", _lower(found[1])
-    return "noun", _lower(head)
+        return "list", _shorter(_lower(found[1]))
+    return "noun", _shorter(_lower(head))
+
+
+def _shorter(phrase: str) -> str:
+    """A phrase that can be said again and again: without its afterthoughts."""
+    before, comma, _ = phrase.partition(", ")
+    if comma and len(before.split()) >= 3:
+        phrase = before
+    words = phrase.split()
+    if len(words) <= LONGEST_PHRASE_WORDS:
+        return phrase
+    cuts = [
+        at
+        for at, word in enumerate(words)
+        if word in _CLAUSE_OPENERS and 3 <= at <= LONGEST_PHRASE_WORDS
+    ]
+    return " ".join(words[: cuts[-1] if cuts else LONGEST_PHRASE_WORDS]).rstrip(",;:")
 
 
 def _gerund(verb: str) -> str:
