@@ -43,12 +43,16 @@ def notebook_bytes(notebook: nbformat.NotebookNode) -> bytes:
     return text.encode("utf-8", "replace") + b"\n"
 
 
-def replace_atomically(path: Path, data: bytes) -> None:
-    """Writes a file that others may read at any moment: they see the old one or the new one, whole."""
+def replace_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file that others may read at any moment: they see the old one or the new one, whole.
+
+    `durable` waits until it would survive the machine's end, not only the process's.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(path)

@@ -45,8 +45,10 @@ CELL_OUTPUT_LIMIT_CHARACTERS = 1_000_000
 NOTEBOOK_OUTPUT_LIMIT_CHARACTERS = 20_000_000
 KERNEL_START_SECONDS = 60
 LATE_OUTPUT_SECONDS = 30
-# Saving may take up to a fifth of the time: with many cells or large outputs, not each cell is saved.
-REST_PER_SAVE = 4
+# Saving at each cell's start may take a second, and then a fifth of the time: with large outputs it is
+# not saved at each.
+FREE_SAVING_SECONDS = 1.0
+SAVING_SHARE = 0.2
 _HEADING = re.compile(r"^#{1,6}\s+(.+)$", re.MULTILINE)
 
 
@@ -85,23 +87,22 @@ class Recording(NotebookExecutionManager):
     """What happens to each cell, told to the parent and saved whole or not at all."""
 
     parent: Parent
-    _saved_at = 0.0
-    _save_seconds = 0.0
+    _saving_seconds = 0.0
 
     def __init__(self, notebook: Any, output_path: Path, parent: Parent) -> None:
         super().__init__(notebook, progress_bar=False, autosave_cell_every=0)
         self.parent = parent
         self._path = output_path
         self._titles = _titles(notebook)
+        self._began = time.monotonic()
 
     def save(self, **_: Any) -> None:
         """Papermill asks for it at each cell's start and end; `save_now` is when it happens."""
 
     def save_now(self) -> None:
         begun = time.monotonic()
-        replace_atomically(self._path, notebook_bytes(self.nb))
-        self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - begun
+        replace_atomically(self._path, notebook_bytes(self.nb), durable=False)
+        self._saving_seconds += time.monotonic() - begun
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **options: Any) -> None:
         super().cell_start(cell, cell_index, **options)
@@ -109,6 +110,10 @@ class Recording(NotebookExecutionManager):
             assert cell_index is not None
             number, total, title = self._titles[cell_index]
             self.parent.tell("cell", number=number, total=total, title=title)
+            # Now, not at the last cell's end: it says as well which cell was running if we are killed.
+            allowed = FREE_SAVING_SECONDS + SAVING_SHARE * (time.monotonic() - self._began)
+            if self._saving_seconds < allowed:
+                self.save_now()
 
     def cell_ran(self, cell: Any, cell_index: int) -> None:
         """The cell ended by itself, well or with an error; only then is it said to have run."""
@@ -116,8 +121,6 @@ class Recording(NotebookExecutionManager):
         if cell.cell_type == "code":
             self.parent.tell("ran", number=self._titles[cell_index][0])
             redact_cell(cell)
-        if time.monotonic() - self._saved_at >= REST_PER_SAVE * self._save_seconds:
-            self.save_now()
 
     def notebook_complete(self, **_: Any) -> None:
         """Ends the recording; cells that did not run stay as they are."""
@@ -184,6 +187,8 @@ class RunbookEngine(Engine):
             _client(recording, kernel_name, options).execute(cwd=options["directory"])
         finally:
             recording.notebook_complete()
+            # What is saved now stays: papermill goes on to put banners of its own into the notebook.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         return nb
 
 

@@ -21,6 +21,7 @@ _STATUS_OF = {
     "not_executed": "failed",
     "kernel_died": "killed",
     "process_died": "killed",
+    "vanished": "lost",
     "stopped": "killed",
     "cell_timed_out": "timed_out",
     "run_timed_out": "timed_out",
@@ -88,16 +89,6 @@ def judge(notebook: nbformat.NotebookNode, ending: Ending) -> Finding:
         verdict=conclusion.get("verdict") if conclusion.get("verdict") in VERDICTS else None,
         summary=one_line(str(conclusion.get("summary", "")), 1000),
         results=conclusion.get("results", {}),
-    )  # fmt: skip
-
-
-def judge_lost(notebook: nbformat.NotebookNode) -> Finding:
-    """What a run came to whose runner vanished."""
-    finding = judge(notebook, Ending("process_died", "The process that ran it vanished."))
-    _label_cells(notebook, "lost")
-    return Finding(
-        "lost", finding.error, finding.cells_done, finding.cells_total, finding.verdict,
-        finding.summary, finding.results,
     )  # fmt: skip
 
 

@@ -32,10 +32,6 @@ LOOK_SECONDS = 0.1
 STOP_SECONDS = 3.0
 LOG_CHARACTERS_SHOWN = 500
 
-# What ended it, as the engine says it or as it is seen from here.
-OUTCOMES = ("completed", "raised", "kernel_died", "cell_timed_out", "not_executed",
-            "run_timed_out", "stopped", "process_died")  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -48,7 +44,11 @@ class Progress:
 
 @dataclass
 class Ending:
-    """How an execution ended: one of `OUTCOMES`, with what can be said about it."""
+    """How an execution ended, with what can be said about it.
+
+    `outcome` is, as the engine says it, completed, raised, kernel_died, cell_timed_out or not_executed;
+    as it is seen from here, run_timed_out, stopped or process_died; and vanished, when nobody saw it.
+    """
 
     outcome: str
     message: str = ""

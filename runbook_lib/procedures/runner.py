@@ -92,10 +92,11 @@ def close_lost_runs(database: Database, settings: Settings) -> list[str]:
     closed = []
     for row in records.stale_runs(database):
         directory = _runs_directory(settings) / row.run_id
-        finding, archived = Finding("lost", "The process that ran it vanished.", 0, 0), ArchivedAs()
+        vanished = Ending("vanished", "The process that ran it vanished.")
+        finding, archived = Finding("lost", vanished.message, 0, 0), ArchivedAs()
         if (directory / "executed.ipynb").exists():
             notebook = read_notebook((directory / "executed.ipynb").read_bytes())
-            finding = evidence.judge_lost(notebook)
+            finding = evidence.judge(notebook, vanished)
             origin = Origin(row.actor, row.trigger, row.schedule_id, row.due_at)
             facts = _facts(row.run_id, row.procedure, origin, finding, row.started_at)
             archived = _archive(notebook, facts, finding, open_store(settings), settings)
