@@ -165,7 +165,7 @@ class WordPress:
         method = request.headers.get("x-http-method-override", request.method).upper()
         method = {"HEAD": "GET", "PUT": "POST", "PATCH": "POST"}.get(method, method)
         route = (_rest_route(request) or "").strip("/").split("/")
-        if route == [""] and method == request.method == "GET":
+        if route == [""] and request.method in ("GET", "HEAD"):
             available = not struck.condition("no_application_passwords")
             return self._ok(request, describe_index(self.site, available))
         if route[:2] != ["wp", "v2"] or len(route) < 3:
