@@ -13,11 +13,11 @@ from benchmarks.pipeline_scene import Scene, Verdict
 from benchmarks.scratch import server
 from runbook_lib import sandbox
 
-KILLS = int(os.environ.get("KILLS", "210"))
+ROUNDS = int(os.environ.get("ROUNDS", "105"))
 SEED = int(os.environ.get("SEED", "7"))
 LATE_SECONDS = (0, 5, 15)
 WORKERS = 2
-JOBS_PER_KILL = 2
+JOBS_PER_ROUND = 2
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
             )
             harm(scene, late_seconds)
             kills += kill_at_random(
-                scene, KILLS // len(LATE_SECONDS), random.Random(SEED + late_seconds)
+                scene, ROUNDS // len(LATE_SECONDS), random.Random(SEED + late_seconds)
             )
             recoveries.append(recover(scene, late_seconds))
             verdicts[late_seconds] = scene.verdict()
@@ -73,16 +73,16 @@ def harm(scene: Scene, late_seconds: int) -> None:
         control.set_fault("wordpress", "answer_lost", how=how, probability=0.03, **posts)
 
 
-def kill_at_random(scene: Scene, kills: int, randomness: random.Random) -> int:
-    for number in range(kills):
-        scene.add(JOBS_PER_KILL, label=f"Round {number}")
+def kill_at_random(scene: Scene, rounds: int, randomness: random.Random) -> int:
+    for number in range(rounds):
+        scene.add(JOBS_PER_ROUND, label=f"Round {number}")
         workers = [scene.start_worker() for _ in range(WORKERS)]
         # From the first moments of a start to well into the work.
         time.sleep(randomness.uniform(0.3, 3.0))
         for worker in workers:
             os.kill(worker.pid, signal.SIGKILL)
             worker.wait()
-    return kills * WORKERS
+    return rounds * WORKERS
 
 
 def recover(scene: Scene, late_seconds: int) -> float:
