@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import FAST
 
+from runbook_lib.database import embedded
 from runbook_lib.settings import environment_without_callers
 
 UP = [sys.executable, "-m", "runbook_lib.cli", "up"]
@@ -66,10 +68,18 @@ class OnATerminal:
 
 
 @pytest.fixture
-def on_a_terminal(home: Path) -> Iterator[OnATerminal]:
-    running = OnATerminal(home)
+def on_a_terminal(place: Path) -> Iterator[OnATerminal]:
+    running = OnATerminal(place)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RUNBOOK_HOME for these tests, with a database that was made without waiting for the disk."""
+    home = tmp_path_factory.mktemp("up")
+    embedded.acquire(home, server_settings=FAST)[1].release()
+    return home
 
 
 def test_ctrl_c_stops_the_worker_and_the_scheduler_and_nothing_is_left(
@@ -86,10 +96,10 @@ def test_ctrl_c_stops_the_worker_and_the_scheduler_and_nothing_is_left(
     assert psutil.wait_procs(programs, timeout=30)[1] == []
 
 
-def test_without_a_terminal_it_takes_one_pass_and_ends(home: Path) -> None:
+def test_without_a_terminal_it_takes_one_pass_and_ends(place: Path) -> None:
     answer = subprocess.run(
         UP,
-        env=environment_without_callers(home),
+        env=environment_without_callers(place),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
