@@ -9,10 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
 
 # html5lib parses as browsers do, repairs included; bleach carries it.
 from bleach._vendor import html5lib
+from wordpress_site import WordPressSite
 
+from runbook_lib.deadlines import Deadline
+from runbook_lib.pipeline.post_comparison import PostRequest, differences
 from runbook_lib.pipeline.rendering import (
     first_heading,
     plain_excerpt,
@@ -22,6 +26,7 @@ from runbook_lib.pipeline.rendering import (
     visible_text,
     without_title,
 )
+from runbook_lib.pipeline.wordpress import WordPressClient
 
 ALLOWED_TAGS = {
     *("p", "br", "hr", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "li", "strong"),
@@ -131,18 +136,22 @@ PAYLOADS = [
 def live_parts(fragment: str) -> Iterator[str]:
     """Everything in a piece of HTML that a browser or WordPress would act on."""
     for node in html5lib.parseFragment(fragment, namespaceHTMLElements=False).iter():
-        if not isinstance(node.tag, str):
-            yield "a comment"
-            continue
-        if node.tag not in ALLOWED_TAGS | {"DOCUMENT_FRAGMENT"}:
-            yield f"<{node.tag}>"
-        yield from _live_attributes(node)
+        yield from _live_parts_of(node)
     if re.search(r"\[\[?/?[A-Za-z0-9_-]", fragment):
         yield "a shortcode"
     if re.search(r"(^|[\s>])https?://", fragment, re.IGNORECASE | re.MULTILINE):
         yield "an address that WordPress embeds"
     if "<!--" in fragment:
         yield "a block comment"
+
+
+def _live_parts_of(node: Any) -> Iterator[str]:
+    if not isinstance(node.tag, str):
+        yield "a comment"
+        return
+    if node.tag not in ALLOWED_TAGS | {"DOCUMENT_FRAGMENT"}:
+        yield f"<{node.tag}>"
+    yield from _live_attributes(node)
 
 
 def _live_attributes(node: Any) -> Iterator[str]:
@@ -190,6 +199,29 @@ def test_running_shortcodes_twice_finds_none() -> None:
     """WordPress ends a run of shortcodes by turning `&#91;` back into a bracket; ours stays."""
     once = to_html("[gallery] and `[php]`").replace("&#91;", "[").replace("&#93;", "]")
     assert "[" not in once
+
+
+@pytest.mark.parametrize("user", ["author", "editor"])
+def test_a_real_wordpress_stores_it_unchanged_and_runs_nothing_of_it(
+    wordpress: WordPressSite, user: str
+) -> None:
+    """An editor may post any HTML; an author's goes through WordPress's own filter."""
+    content = "".join(f"<h2>{number}</h2>\n{to_html(each)}" for number, each in enumerate(PAYLOADS))
+    client = WordPressClient(wordpress.url, user, lambda: wordpress.passwords[user])
+    asked = PostRequest("Payloads", content, "Some.", "payloads", (), ())
+    deadline = Deadline.after(60)
+    post = client.create_post(asked.draft_fields(), deadline)
+    assert differences(asked, post, client.account(deadline).user_id) == []
+    client.update_post(post.post_id, {"status": "publish"}, deadline)
+    shown = requests.get(f"{wordpress.url}/?rest_route=/wp/v2/posts/{post.post_id}", timeout=60)
+    rendered = shown.json()["content"]["rendered"]
+    nodes = html5lib.parseFragment(rendered, namespaceHTMLElements=False).iter()
+    live = [part for node in nodes for part in _live_parts_of(node)]
+    # What WordPress itself adds to every page is not ours.
+    assert [part for part in live if part not in ("<img>", "img")] == []
+    assert "gallery" in rendered
+    assert "<iframe" not in rendered
+    assert f"<h2>{len(PAYLOADS) - 1}</h2>" in rendered
 
 
 def test_brackets_are_still_read_as_brackets() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.pipeline.prompts import visible, without_hidden
+from runbook_lib.pipeline.hidden_characters import visible, without_hidden
 from runbook_lib.pipeline.rendering import (
     first_heading,
     first_paragraph,

@@ -8,10 +8,10 @@ never status, category, author or address of the post.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from runbook_lib.pipeline.content import ContentLimits
+from runbook_lib.pipeline.hidden_characters import visible
 from runbook_lib.pipeline.languages import base_language
 from runbook_lib.pipeline.model import Job
 
@@ -28,12 +28,6 @@ LONGEST_WISH_CHARACTERS = 300
 MOST_KEYWORDS = 20
 # Models count words badly, and rather too few than too many.
 WORDS_ASKED_FOR = 1.4
-
-# Invisible characters that can hide a text from the people who look at the topic.
-_HIDDEN = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
-    r"\ud800-\udfff\ufff9-\uffff\U000e0000-\U000e0fff]"
-)
 
 RESPONSE_SCHEMA: dict[str, Any] = {
     "type": "json_schema",
@@ -111,16 +105,6 @@ def brief(job: Job, limits: ContentLimits) -> dict[str, Any]:
         "minimum_words": limits.minimum_words,
     }
     return {name: value for name, value in wishes.items() if value not in (None, [])}
-
-
-def without_hidden(text: str) -> str:
-    """The text without characters that nobody sees; tabs and line ends stay."""
-    return _HIDDEN.sub("", text)
-
-
-def visible(text: str) -> str:
-    """As `without_hidden`, and without white space around it."""
-    return without_hidden(text).strip()
 
 
 def _wish(text: str | None) -> str | None:

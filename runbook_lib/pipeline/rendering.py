@@ -14,6 +14,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.pipeline.hidden_characters import without_hidden
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -56,7 +58,7 @@ def to_html(markdown: str, title: str = "") -> str:
     """The HTML of an article's body; a first heading that repeats `title` is left out."""
     import nh3
 
-    source = without_title(markdown, title) if title else markdown
+    source = without_hidden(without_title(markdown, title) if title else markdown)
     safe = nh3.clean(
         _parser().render(source),
         tags=_TAGS,
@@ -194,7 +196,7 @@ def _plain(text: str, longest: int) -> str:
     import nh3
 
     # Twice as long as needed is enough to cut from, and keeps a megabyte of "title" cheap.
-    one_line = " ".join(text[: longest * 4].split()).lstrip("#> ").strip()
+    one_line = " ".join(without_hidden(text[: longest * 4]).split()).lstrip("#> ").strip()
     shown = html.unescape(nh3.clean(_parser().renderInline(one_line), tags=set()))
     while (shorter := _TAG.sub("", shown)) != shown:
         shown = shorter
