@@ -181,7 +181,7 @@ def test_after_a_pause_one_job_tries_first_and_its_success_lets_all_go_on(
         return Completed(7, "https://site/7", "publish")
 
     assert work(database, handle) == 0
-    assert together[0] == 1 and together[1] == 1, "others began before the trial had ended"
+    assert together[:2] == [1, 1], "others began before the trial had ended"
     assert not rows(database, "SELECT * FROM provider_pauses")
     assert {job.status for job in jobs(database)} == {"completed"}
 
