@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import uuid4
 
@@ -138,7 +139,7 @@ class Worker:
     def _end(self, status: int) -> int:
         try:
             if self._connection is not None:
-                with self._connection.transaction() as transaction:
+                with self._transaction(self._connection) as transaction:
                     beat(transaction, self._state, stopped=True)
         except (CouldNotBeDone, psycopg2.Error):
             pass  # its heartbeat will age instead
@@ -228,7 +229,7 @@ class Worker:
         self._collect_messages()
         turn = Turn(self._state)
         try:
-            with connection.transaction() as transaction:
+            with self._transaction(connection) as transaction:
                 turn.fill(transaction, self._kept)
         except UNUSABLE_VALUE as error:
             if not self._kept:
@@ -254,13 +255,13 @@ class Worker:
             message = self._kept[0]
             turn = Turn(self._state)
             try:
-                with self._connected().transaction() as transaction:
+                with self._transaction(self._connected()) as transaction:
                     turn.fill(transaction, [message])
             except UNUSABLE_VALUE as error:
                 log.exception("A result of job %s cannot be stored", message.attempt.job.job_id)
                 turn = Turn(self._state)
                 turn.replies.append((message.attempt, False))
-                with self._connected().transaction() as transaction:
+                with self._transaction(self._connected()) as transaction:
                     turn.end_attempts(transaction, [(message.attempt, _cannot_be_stored(error))])
             self._kept.pop(0)
             self._carry_out(turn)
@@ -332,6 +333,11 @@ class Worker:
 
     # the connection
 
+    def _transaction(self, connection: Connection) -> AbstractContextManager[Transaction]:
+        # A stalled link must not outlive the leases that are to be renewed over it.
+        seconds = min(self._database.deadline_seconds, self._options.lease_seconds / 3)
+        return connection.transaction(deadline_seconds=max(1.0, seconds))
+
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.broken:
             self._connection = self._database.connect()
@@ -341,7 +347,7 @@ class Worker:
     def _greet(self, connection: Connection) -> None:
         """What a new connection begins with."""
         state = self._state
-        with connection.transaction() as transaction:
+        with self._transaction(connection) as transaction:
             if state.duties.take("partitions", PARTITIONS_SECONDS):
                 self._make_partitions(transaction)
             jobs.hand_back_strangers(

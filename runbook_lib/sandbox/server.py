@@ -177,7 +177,8 @@ async def _stay_silent(reader: asyncio.StreamReader, delivery: Delivery) -> None
 def reset(writer: asyncio.StreamWriter) -> None:
     """Ends a connection with a TCP reset instead of an orderly close."""
     found = writer.get_extra_info("socket")
-    if found is not None:
+    # It may have ended by itself in the meantime.
+    if found is not None and found.fileno() >= 0:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
