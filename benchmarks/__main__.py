@@ -10,7 +10,6 @@ from pathlib import Path
 from benchmarks import figures
 
 DIRECTORY = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"__init__", "__main__", "figures", "peers"}
 
 
 def main(arguments: list[str]) -> int:
@@ -32,13 +31,18 @@ def main(arguments: list[str]) -> int:
 
 
 def found() -> dict[str, str]:
-    """Name of each benchmark → first line of its docstring; read without importing it."""
-    paths = sorted(path for path in DIRECTORY.glob("*.py") if path.stem not in NOT_BENCHMARKS)
-    return {path.stem: summary(path) for path in paths}
+    """Name of each benchmark → first line of its docstring; read without importing it.
 
-
-def summary(path: Path) -> str:
-    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
+    A benchmark is a module with a `main`; the others are what benchmarks are made of.
+    """
+    modules = {
+        path.stem: ast.parse(path.read_text("utf-8")) for path in sorted(DIRECTORY.glob("[!_]*.py"))
+    }
+    return {
+        name: (ast.get_docstring(module) or "").partition("\n")[0]
+        for name, module in modules.items()
+        if any(isinstance(part, ast.FunctionDef) and part.name == "main" for part in module.body)
+    }
 
 
 if __name__ == "__main__":
