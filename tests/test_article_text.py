@@ -48,7 +48,7 @@ def test_an_article_is_found_in_each_wrapping(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["# Ten tips\n\nBody *one*.\n\nMore.", "Ten tips\n===\n\nBody *one*.\n\nMore.", "**Ten tips**\n\nBody *one*.\n\nMore.", "Title: Ten tips\n\nBody *one*.\n\nMore.", "```md\n# Ten tips\n\nBody *one*.\n\nMore.\n```"],
+    ["# Ten tips\n\nBody *one*.\n\nMore.", "Ten tips\n===\n\nBody *one*.\n\nMore.", "**Ten tips**\n\nBody *one*.\n\nMore.", "Title: Ten tips\n\nBody *one*.\n\nMore.", "```md\n# Ten tips\n\nBody *one*.\n\nMore.\n```", "<think>\nA plan.\n</think>\n\n# Ten tips\n\nBody *one*.\n\nMore."],
 )  # fmt: skip
 def test_plain_markdown_gives_its_heading_its_first_paragraph_and_the_keywords(answer: str) -> None:
     assert read(answer) == ArticleText(

@@ -23,10 +23,10 @@ from runbook_lib.pipeline.rendering import visible_text
 if TYPE_CHECKING:
     from runbook_lib.settings import Settings
 
-# A share of the words: those in paragraphs that stood before, and those in runs that occur again.
-MOST_IN_REPEATED_PARAGRAPHS = 0.20
+# The share of the words that are in runs of so many words that occur again.
 MOST_IN_REPEATED_RUNS = {5: 0.15, 10: 0.10}
-FEWEST_WORDS_OF_A_PARAGRAPH = 5  # shorter ones are labels, which may well come back
+# A reader sees at once that a paragraph of this length stands twice, however long the article is.
+FEWEST_WORDS_OF_A_PARAGRAPH = 20
 FEWEST_WORDS_TO_JUDGE_REPETITION = 50
 MOST_STRAY_MARKS = 2
 
@@ -115,11 +115,8 @@ def _check_language(words: Sequence[str], limits: ContentLimits) -> None:
 def _check_repetition(markdown: str, words: Sequence[str]) -> None:
     if len(words) < FEWEST_WORDS_TO_JUDGE_REPETITION:
         return
-    share = _share_in_repeated_paragraphs(markdown)
-    if share > MOST_IN_REPEATED_PARAGRAPHS:
-        raise _failed(
-            "content_repetitive", f"{share:.0%} of the words are in paragraphs that stood before."
-        )
+    if _repeats_a_paragraph(markdown):
+        raise _failed("content_repetitive", "A whole paragraph of the article stands in it twice.")
     for length, most in MOST_IN_REPEATED_RUNS.items():
         share = _share_in_repeated_runs(words, length)
         if share > most:
@@ -137,12 +134,10 @@ def _without_its_subject(words: Sequence[str], article: Article, job: Job) -> Se
     return text.split()
 
 
-def _share_in_repeated_paragraphs(markdown: str) -> float:
+def _repeats_a_paragraph(markdown: str) -> bool:
     paragraphs = [words_of(line) for line in visible_text(markdown, with_code=False).split("\n")]
-    counted = [tuple(each) for each in paragraphs if len(each) >= FEWEST_WORDS_OF_A_PARAGRAPH]
-    total = sum(len(each) for each in paragraphs)
-    again = sum(len(each) * (times - 1) for each, times in Counter(counted).items())
-    return again / max(1, total)
+    long = [tuple(each) for each in paragraphs if len(each) >= FEWEST_WORDS_OF_A_PARAGRAPH]
+    return len(set(long)) < len(long)
 
 
 def _share_in_repeated_runs(words: Sequence[str], length: int) -> float:
