@@ -66,9 +66,9 @@ def kill_and_wait(running: Server, scene: Scene) -> float:
     before = scene.completed()
     os.kill(postmaster(running).pid, signal.SIGKILL)
     wait_until(lambda: not answers(running), 10)
-    wait_until(lambda: answers(running))
+    wait_until(lambda: answers(running), 300)  # recovery flushes every file first
     back = time.monotonic()
-    wait_until(lambda: scene.completed() > before)
+    wait_until(lambda: scene.completed() > before, 120)
     return time.monotonic() - back
 
 
