@@ -31,8 +31,8 @@ def main() -> None:
             RUNBOOK_LEASE_SECONDS=1,
             RUNBOOK_SITE_PROCESSING_SECONDS=1,
         )
-        for _ in range(TIMES):
-            overwritten += freeze(scene, randomness)
+        for number in range(TIMES):
+            overwritten += freeze(scene, number, randomness)
         verdict = scene.verdict()
         scene.end()
     report("SIGSTOP past the lease, then SIGCONT", TIMES, "times", bar="50", met=TIMES >= 50)
@@ -54,9 +54,9 @@ def main() -> None:
     report("jobs lost", verdict.lost, "jobs", bar="0", met=verdict.lost == 0)
 
 
-def freeze(scene: Scene, randomness: random.Random) -> bool:
+def freeze(scene: Scene, number: int, randomness: random.Random) -> bool:
     """One round; True when the woken worker changed a row."""
-    scene.add(JOBS)
+    scene.add(JOBS, label=f"Round {number}")
     frozen = scene.start_worker()
     wait_until(
         lambda: _value(scene, "SELECT count(*) FROM content_jobs WHERE status = 'processing'")
