@@ -164,7 +164,8 @@ def test_raising_a_daily_cap_ends_the_pause_that_it_caused(database: Database) -
             "VALUES ('openai', (now() AT TIME ZONE 'UTC')::date, 1.2)"
         )
     assert allowed(database, "write") == 0
-    brakes.set_limits(database, "openai", {"daily_cost_usd": Decimal("1.1")}, actor="ana")
+    state = brakes.set_limits(database, "openai", {"daily_cost_usd": Decimal("1.1")}, actor="ana")
+    assert state.pause is not None  # 1.2 are spent: this cap is met as well
     assert allowed(database, "write") == 0
     brakes.set_limits(database, "openai", {"daily_cost_usd": Decimal(5)}, actor="ana")
     assert allowed(database, "write") > 0

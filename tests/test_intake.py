@@ -199,7 +199,9 @@ def test_a_topic_of_ten_megabytes_is_one_rejected_row_quoted_over_many_lines_or_
     huge = "\n".join([line] * 100)
     result = add(database, f'topic\n"{huge}"\nGreen tea\n{huge.replace(chr(10), " ")}\nBlack tea\n')
     assert stored(database) == ["Green tea", "Black tea"]
-    assert [row[0] for row in rejections(result)] == [2, 103]
+    assert rejections(result) == [
+        (line, None, "is longer than 104000 characters") for line in (2, 103)
+    ]
 
 
 def test_json_lines_are_read_with_their_line_numbers(database: Database) -> None:
@@ -411,7 +413,7 @@ def test_memory_does_not_grow_with_the_file(database: Database, tmp_path: Path) 
         tracemalloc.stop()
         return peak
 
-    small, large = peak_bytes(2 * intake.BATCH_ROWS), peak_bytes(6 * intake.BATCH_ROWS)
+    small, large = peak_bytes(2 * intake.BATCH_ROWS), peak_bytes(4 * intake.BATCH_ROWS)
     assert large < small * 1.3
 
 
