@@ -56,15 +56,19 @@ class Schedule:
 
     def due_times(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """The due times later than `after` and not later than `until`, in UTC."""
-        trigger, previous = self.trigger(), None
-        moment = after + timedelta(microseconds=1)
+        # Each is asked for by itself and in UTC: in the hour that a zone repeats, adding to a local
+        # time leads back to the first of the two hours.
+        trigger, moment = self.trigger(), after.astimezone(UTC)
         while True:
-            due = trigger.get_next_fire_time(previous, moment)
-            if due is None or due > until:
+            found = trigger.get_next_fire_time(None, moment + timedelta(microseconds=1))
+            if found is None or found.astimezone(UTC) > until:
                 return
-            yield due.astimezone(UTC)
-            previous = due
-            moment = max(moment, due + timedelta(microseconds=1))
+            due = found.astimezone(UTC)
+            if due > moment:
+                yield due
+                moment = due
+            else:
+                moment += timedelta(minutes=1)
 
     def next_times(self, now: datetime, count: int = 5) -> list[datetime]:
         """The next due times from now on."""
