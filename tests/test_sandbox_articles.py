@@ -97,8 +97,13 @@ def test_the_brief_shows_in_the_article() -> None:
 
 
 def test_the_tone_changes_what_is_said() -> None:
-    friendly, formal = (write_article(Brief("Bees", tone=tone)).body_markdown for tone in ("Warm and friendly", "formal"))  # fmt: skip
-    assert friendly != formal
+    def all_about(tone: str) -> str:
+        return " ".join(write_article(Brief(topic, tone=tone)).body_markdown for topic in TOPICS)
+
+    friendly, formal = all_about("Warm and friendly"), all_about("formal")
+    assert "Bring a pen" in friendly
+    assert "Bring a pen" not in formal
+    assert "This article sets out" in formal
 
 
 def test_an_article_says_in_its_last_sentence_and_by_a_tag_that_it_is_the_sandboxes() -> None:

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from running_sandbox import RunningSandbox
 
 from runbook_lib import sandbox
 from runbook_lib.processes import SharedProcess
@@ -36,6 +38,18 @@ def _kill(home: Path) -> None:
     assert SharedProcess(home / "sandbox", "runbook_lib.sandbox").wait_until_stopped(20)
 
 
+@contextmanager
+def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that does not outlive its test."""
+    with subprocess.Popen(
+        [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def _post(found: Sandbox, title: str, timeout: float = 10) -> requests.Response:
     login = (found.wordpress_user, found.wordpress_app_password)
     address = f"{found.wordpress_url}/wp-json/wp/v2/posts"
@@ -45,16 +59,14 @@ def _post(found: Sandbox, title: str, timeout: float = 10) -> requests.Response:
 
 
 def test_processes_share_one_sandbox_until_the_last_lets_go(acquired: Sandbox, home: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(home)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
+    with _running("-c", HOLD, str(home)) as other:
         assert other.stdout is not None
         assert other.stdin is not None
         assert other.stdout.readline().strip() == acquired.url
         acquired.release()
         assert SandboxControl(acquired.url).faults() == []
         other.stdin.close()
+        assert other.wait(20) == 0
 
 
 def test_everything_lasts_through_a_kill_at_the_same_address(acquired: Sandbox, home: Path) -> None:
@@ -94,6 +106,10 @@ def test_credentials_stay_and_only_the_owner_can_read_them(home: Path) -> None:
     assert logins[0] == logins[1]
 
 
+def test_credentials_are_the_owners_whatever_the_umask(running_sandbox: RunningSandbox) -> None:
+    assert (running_sandbox.directory / "credentials.json").stat().st_mode & 0o077 == 0
+
+
 def test_a_hundred_slow_answers_are_served_side_by_side(acquired: Sandbox) -> None:
     acquired.control.set_fault("openai", "latency", delay_seconds=0.3)
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Topic: Bees"}]}
@@ -116,19 +132,15 @@ def test_a_hundred_slow_answers_are_served_side_by_side(acquired: Sandbox) -> No
 
 
 def test_it_runs_alone_at_a_port_of_choice(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "runbook_lib.sandbox",
-        "--directory",
-        str(tmp_path / "alone"),
-        "--port",
-        "0",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as alone:
+    directory = tmp_path / "alone"
+    with _running(
+        "-m", "runbook_lib.sandbox", "--directory", str(directory), "--port", "0"
+    ) as alone:
         assert alone.stdout is not None
         url = alone.stdout.readline().strip().removeprefix("OPENAI_BASE_URL=").removesuffix("/v1")
         assert urlsplit(url).hostname == "127.0.0.1"
         assert SandboxControl(url).posts() == []
+        for name in ("credentials.json", "sandbox.sqlite"):
+            assert (directory / name).stat().st_mode & 0o077 == 0
         alone.terminate()
         assert alone.wait(20) == 0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -221,9 +222,11 @@ def test_every_fault_can_be_switched_while_connections_are_open(
 
 def test_as_a_process_it_prints_its_address_and_is_switched_by_lines(echo: Echo) -> None:
     command = [sys.executable, "-m", "runbook_lib.sandbox.proxy", f"127.0.0.1:{echo.port}", "--fault", "cut", "after_bytes=2"]  # fmt: skip
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        stack.callback(process.kill)
         assert process.stdout is not None
         assert process.stdin is not None
         host, _, port = process.stdout.readline().strip().partition(":")

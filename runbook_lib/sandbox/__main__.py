@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_alone(directory: Path, host: str, port: int) -> int:
+    os.umask(0o077)  # what it keeps is its owner's
     asked_to_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked_to_stop.set())
