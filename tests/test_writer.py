@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -319,10 +320,22 @@ def test_after_the_deadline_nothing_is_sent(httpserver: HTTPServer) -> None:
     assert asked == []
 
 
-def test_a_broken_connection_is_not_paid_for_twice() -> None:
-    with FaultServer(reset) as server:
-        failure = failure_of(make_writer(f"{server.url}/v1"))
-        assert (failure.error_class, len(server.requests)) == ("openai_unreachable", 1)
+def test_a_call_that_broke_on_a_kept_connection_is_not_sent_again() -> None:
+    """The connection may have been idle for long, or the answer lost that is to be paid for."""
+    data = json.dumps(completion()).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+
+    def answer_then_reset(server: FaultServer, connection: socket.socket) -> None:
+        if server.read_request(connection) and len(server.requests) != 2:
+            connection.sendall(head + data)
+            reset(server, connection)
+
+    with FaultServer(answer_then_reset) as server:
+        writer = make_writer(f"{server.url}/v1")
+        write(writer)
+        failure = failure_of(writer)
+        assert (failure.error_class, len(server.requests)) == ("openai_unreachable", 2)
+        assert server.connections == 1
     assert failure.exception_class
 
 

@@ -95,7 +95,7 @@ class OpenAIClient:
         try:
             answer = self._client.chat.completions.with_raw_response.create(
                 **parameters,
-                timeout=max(0.001, deadline.remaining_seconds()),
+                timeout=deadline.remaining_seconds(),
                 extra_headers={"Authorization": f"Bearer {key}"},
             )
             return Reply(answer.status_code, answer.headers, answer.content)

@@ -150,13 +150,6 @@ class ArticleWriter:
     ) -> Completion | Failure:
         while True:
             shape = self._shape
-            if deadline.passed():
-                return Failure(
-                    "openai_timeout",
-                    "The deadline had passed before OpenAI was asked.",
-                    stage="write",
-                    provider="openai",
-                )
             reply = client.complete(self._parameters(messages, shape), deadline)
             if isinstance(reply, Failure):
                 return reply
