@@ -347,8 +347,8 @@ class Observer:
             )
         if not isinstance(value, str):
             return value
-        for role in LOGINS:
-            value = value.replace(self.users[role][0], f"{{{role}}}")
+        if kind == "user":
+            value = self._name_login(value, key)
         value = value.replace(self.site, "{site}").replace(self.names["run"], "{run}")
         value = re.sub(
             r"(/posts/|/tags/|/categories/|[?]p=|^(?=\d+-2$))(\d+)(?=$|/|-2$)",
@@ -358,6 +358,16 @@ class Observer:
             value,
         )
         return "{now}" if _is_about_now(value) else value
+
+    def _name_login(self, value: str, key: str) -> str:
+        for role in LOGINS:
+            login = self.users[role][0]
+            if key in ("name", "slug", "username", "nickname") and value == login:
+                return f"{{{role}}}"
+            value = value.replace(f"/author/{login}/", f"/author/{{{role}}}/").replace(
+                f"{login}@", f"{{{role}}}@"
+            )
+        return value
 
     def _name_number(self, kind: str | None, number: int) -> str | int:
         for name, found in self._ids.items():
