@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -506,14 +505,3 @@ def test_somebody_else_who_makes_partitions_is_not_waited_for(database: Database
         assert first.value("SELECT make_job_runs_partitions(7)") == 3
         assert value(database, "SELECT make_job_runs_partitions(7)") == 0
     assert len(rows(database, PARTITIONS)) == 8
-
-
-WRITTEN = (Path(__file__).parent / "written_runbook.sql").read_text("utf-8")
-
-
-@pytest.mark.parametrize("statement", WRITTEN.split("--", 1)[1].split("\n", 1)[1].split(";")[:-1])
-def test_the_written_runbooks_statements_run_as_written(database: Database, statement: str) -> None:
-    add_job(database, status="error", last_error="Insufficient quota")
-    value(database, RUN, at="now")
-    found = rows(database, statement.replace("%", "%%"))
-    assert found or not statement.strip().startswith("SELECT")

@@ -590,6 +590,23 @@ def test_two_workers_never_run_one_job_together(database: Database) -> None:
     assert len(claims) == len(set(claims)) == 2000
 
 
+def test_partitions_are_made_ahead_also_on_a_connection_that_lasts(database: Database) -> None:
+    ahead = "SELECT relname FROM pg_class WHERE relname LIKE 'job_runs_2%%' AND relkind = 'r' ORDER BY 1"
+    running = Running(database, done, options(until_empty=False))
+    wait_until(lambda: bool(rows(database, "SELECT worker FROM workers")))
+    last = rows(database, ahead)[-1].relname
+    rows(database, f"DROP TABLE {last}")
+    # An hour later.
+    running.worker._state.duties.set("partitions", 0.0)
+    wait_until(lambda: rows(database, ahead)[-1].relname == last)
+    assert not rows(
+        database,
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%%'",
+    )
+    running.worker.stop()
+    assert running.join() == 0
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -342,14 +342,15 @@ class Worker:
         if self._connection is None or self._connection.broken:
             self._connection = self._database.connect()
             self._greet(self._connection)
+        # Also on a connection that lasts for months.
+        if self._state.duties.take("partitions", PARTITIONS_SECONDS):
+            self._make_partitions(self._connection)
         return self._connection
 
     def _greet(self, connection: Connection) -> None:
         """What a new connection begins with."""
         state = self._state
         with self._transaction(connection) as transaction:
-            if state.duties.take("partitions", PARTITIONS_SECONDS):
-                self._make_partitions(transaction)
             jobs.hand_back_strangers(
                 transaction, self.name, (job_id for job_id, _ in state.in_flight)
             )
@@ -363,13 +364,12 @@ class Worker:
         state.cursor.restart()
         self._listen()
 
-    def _make_partitions(self, transaction: Transaction) -> None:
-        transaction.run("SAVEPOINT partitions")
+    def _make_partitions(self, connection: Connection) -> None:
         try:
-            transaction.run(_SQL["make_partitions"])
+            with self._transaction(connection) as transaction:
+                transaction.run(_SQL["make_partitions"])
         except psycopg2.Error as error:
             # Rows then go to the default partition, which alarms: nothing is lost.
-            transaction.run("ROLLBACK TO SAVEPOINT partitions")
             log.warning("Partitions of job_runs could not be made: %s", str(error).split("\n")[0])
 
     def _listen(self) -> None:
