@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ARCHIVES = (ROOT / ".runbook" / "demo" / "archive", ROOT / ".runbook" / "archive")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # picture → procedure, width and height of the window
-PICTURES = {"weekly_performance_review.png": ("weekly/performance_review", 1000, 1750)}
+PICTURES = {"weekly_performance_review.png": ("weekly/performance_review", 1000, 2080)}
 COLOURS = 64
 LIMIT_BYTES = 300_000
 

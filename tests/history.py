@@ -16,7 +16,7 @@ EXPECTED: dict[str, Any] = {
     "last_day": "2026-11-01",
     "time_zone": "UTC",
     "attempts": {"completed": 120, "error": 14, "lost": 2, "left_out": 2, "released": 4},
-    "published_jobs": 120,
+    "completed_jobs": 120,
     "jobs_now": {"completed": 120, "error": 2, "pending": 5},
     # 16 of 136: error and lost of those, completed, error and lost; released and left out are neither.
     "failures": 16,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from runbook_lib.procedures.card import read_card
 from runbook_lib.procedures.parameters import ParametersRefused
 from runbook_lib.procedures.records import RunRecord
 from runbook_lib.procedures.runner import close_lost_runs, run
+from runbook_lib.processes import boot_id
 from runbook_lib.settings import Settings
 
 # Never reached: a run that gets here has a fault of its own.
@@ -93,7 +95,8 @@ def test_a_run_that_ends_well_is_recorded_with_what_it_found(
 ) -> None:
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    (startup / "00.py").write_text("raise SystemExit('a start-up file of the caller was executed')")
+    witness = tmp_path / "start-up file of the caller was executed"
+    (startup / "00.py").write_text(f"open({str(witness)!r}, 'w')")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     path = write_procedure(
         folder, "fixture/good",
@@ -122,6 +125,7 @@ def test_a_run_that_ends_well_is_recorded_with_what_it_found(
     notebook = read_notebook(store.read(row.archive_notebook))
     assert notebook.metadata["runbook_run"]["run_id"] == record.run_id
     assert [cell.source for cell in notebook.cells if cell.cell_type == "code"][1] == "days = 9"
+    assert not witness.exists()
     # the private directory, in which the notebook worked, is gone
     assert not Path(record.results["cwd"]).exists()
     assert list((settings.runbook_home / "runs").iterdir()) == []
@@ -160,16 +164,19 @@ def test_a_cell_that_hangs_is_ended_at_its_deadline(run_cells: Any) -> None:
     assert cell_statuses(notebook) == ["timed out"]
 
 
-def test_a_run_is_ended_at_its_deadline_even_inside_c_code(run_cells: Any, tmp_path: Path) -> None:
-    """A kernel that holds the interpreter's lock hears no signal but SIGKILL."""
+def test_a_run_is_ended_at_its_deadline_whatever_its_processes_do(
+    run_cells: Any, tmp_path: Path
+) -> None:
+    """The kernel is inside C code and hears no signal but SIGKILL; the engine is frozen."""
     pid_file = tmp_path / "pid"
-    hang = "import re\nprint('about to hang', flush=True)\nre.match('(a+)+b', 'a' * 64)"
-    record, _ = run_cells(
-        f"import os, pathlib\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))", hang,
+    record, notebook = run_cells(
+        f"import os, pathlib\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))",
+        "import re, signal\nos.kill(os.getppid(), signal.SIGSTOP)\nre.match('(a+)+b', 'a' * 64)",
         deadline_seconds=6,
-    )  # fmt: skip
+    )
     assert record.status == "timed_out"
     assert "6 s" in record.error
+    assert cell_statuses(notebook) == ["completed", "timed out"]
     wait_until(lambda: gone(int(pid_file.read_text())))
 
 
@@ -296,10 +303,6 @@ def test_a_run_that_is_alive_is_not_closed_as_lost(database: Database, settings:
         INSERT INTO notebook_runs (procedure, actor, trigger, host, pid, boot_id, source_sha256, heartbeat_at)
         VALUES ('a/b', 'x', 'x', %(host)s, %(pid)s, %(boot)s, '', now() - make_interval(secs => %(silent)s))
     """
-    import socket
-
-    from runbook_lib.processes import boot_id
-
     here = {"host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
     with database.transaction() as transaction:
         transaction.run(insert, **here, silent=60)
@@ -309,6 +312,25 @@ def test_a_run_that_is_alive_is_not_closed_as_lost(database: Database, settings:
         transaction.run(insert, **{**here, "boot": "before the restart"}, silent=1)
         transaction.run(insert, host="elsewhere", pid=1, boot="x", silent=3600)
     assert len(close_lost_runs(database, settings)) == 2
+
+
+def test_a_lost_run_that_left_nothing_usable_is_closed_all_the_same(
+    database: Database, settings: Settings
+) -> None:
+    with database.transaction() as transaction:
+        run_id = transaction.value(
+            "INSERT INTO notebook_runs (procedure, actor, trigger, host, pid, boot_id, source_sha256) "
+            "VALUES ('a/b', 'x', 'x', %(host)s, 1, 'before the restart', '') RETURNING run_id::text",
+            host=socket.gethostname(),
+        )
+    left = settings.runbook_home / "runs" / run_id
+    left.mkdir(parents=True)
+    (left / "executed.ipynb").write_text('{"cells": [')
+    assert close_lost_runs(database, settings) == [run_id]
+    row = row_of(database, run_id)
+    assert (row.status, row.archive_notebook) == ("lost", None)
+    assert "not archived: notebook is not a notebook" in row.error
+    assert left.exists()
 
 
 def test_a_procedure_is_found_by_its_bare_name_if_that_is_unique(

@@ -69,7 +69,7 @@ class PerformanceReview:
     check: Check
     window: Window | None
     failure_rate: Rate
-    published_jobs: int
+    completed_jobs: int
     by_outcome: Table
     by_day: Table
     durations: Table
@@ -102,7 +102,7 @@ class PerformanceReview:
             "last_day": window.last_day if window else None,
             "time_zone": window.time_zone if window else None,
             "attempts": _by(self.by_outcome.frame, "outcome", "attempts"),
-            "published_jobs": self.published_jobs,
+            "completed_jobs": self.completed_jobs,
             "jobs_now": _by(self.jobs_now.frame, "status", "jobs"),
             "failures": self.failure_rate.part,
             "counted_attempts": self.failure_rate.whole,
@@ -136,9 +136,9 @@ class PerformanceReview:
         unfinished = ", ".join(
             f"{count} {status}" for status, count in waiting.items() if status != "completed"
         )
-        lines = [f"{self.published_jobs} jobs published, {self.window.words}."]
+        lines = [f"{self.completed_jobs} jobs completed, {self.window.words}."]
         if unfinished:
-            lines.append(f"Of the jobs attempted in these days, not published now: {unfinished}.")
+            lines.append(f"Of the jobs attempted in these days, not completed now: {unfinished}.")
         return lines
 
 
@@ -181,7 +181,7 @@ def _review(
         ),
         window=window,
         failure_rate=failures,
-        published_jobs=transaction.value(sql["published_jobs"], **within),
+        completed_jobs=transaction.value(sql["completed_jobs"], **within),
         by_outcome=Table(by_outcome, empty="No attempt ended in these days."),
         by_day=Table(_with_daily_rates(by_day), absent="no data"),
         durations=Table(
@@ -218,7 +218,7 @@ def _without_figures(problem: str) -> PerformanceReview:
     )
     return PerformanceReview(
         check=replace(check, message=f"There are no figures. {problem}"),
-        window=None, failure_rate=rate(0, 0), published_jobs=0, problem=problem, **tables,
+        window=None, failure_rate=rate(0, 0), completed_jobs=0, problem=problem, **tables,
     )  # fmt: skip
 
 

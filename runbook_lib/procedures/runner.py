@@ -89,19 +89,30 @@ def run(
 
 def close_lost_runs(database: Database, settings: Settings) -> list[str]:
     """Closes records whose runner vanished, with what it left behind; returns their ids."""
-    closed = []
-    for row in records.stale_runs(database):
-        directory = _runs_directory(settings) / row.run_id
-        vanished = Ending("vanished", "The process that ran it vanished.")
-        finding, archived = Finding("lost", vanished.message, 0, 0), ArchivedAs()
+    return [
+        row.run_id
+        for row in records.stale_runs(database)
+        if _close_lost_run(row, database, settings)
+    ]
+
+
+def _close_lost_run(row: Any, database: Database, settings: Settings) -> bool:
+    directory = _runs_directory(settings) / row.run_id
+    vanished = Ending("vanished", "The process that ran it vanished.")
+    finding, archived, kept = Finding("lost", vanished.message, 0, 0), ArchivedAs(), False
+    try:
         if (directory / "executed.ipynb").exists():
             notebook = read_notebook((directory / "executed.ipynb").read_bytes())
             finding = evidence.judge(notebook, vanished)
             origin = Origin(row.actor, row.trigger, row.schedule_id, row.due_at)
             facts = _facts(row.run_id, row.procedure, origin, finding, row.started_at)
             archived = _archive(notebook, facts, finding, open_store(settings), settings)
-        if records.close_lost(database, row.run_id, finding, archived):
-            closed.append(row.run_id)
+    except (OSError, RunbookError) as error:
+        # Closing comes first: no later run may fail because an earlier one left something unusable.
+        said = f"{vanished.message} What it left is not archived: {mask(str(error))}"
+        finding, kept = Finding("lost", said, finding.cells_done, finding.cells_total), True
+    closed = records.close_lost(database, row.run_id, finding, archived)
+    if closed and not kept:
         shutil.rmtree(directory, ignore_errors=True)
     return closed
 

@@ -118,7 +118,7 @@ AND tokens > 0
 GROUP BY 1
 ORDER BY 5 DESC, 1;
 
--- name: published_jobs
+-- name: completed_jobs
 -- Jobs that completed in these days.
 SELECT count(DISTINCT job_id)
 FROM job_runs
