@@ -122,7 +122,7 @@ WHEN (
 -- One row for each ended attempt, in the transaction that ends it. Weekly partitions by the moment it ended.
 CREATE TABLE job_runs (
     -- Made from the job and the attempt: one row an attempt, and no random bytes to wait for.
-    run_id              uuid        NOT NULL GENERATED ALWAYS AS (md5(job_id::text || attempt::text)::uuid) STORED,
+    run_id              uuid        NOT NULL GENERATED ALWAYS AS (encode(substr(sha256(uuid_send(job_id) || int4send(attempt)), 1, 16), 'hex')::uuid) STORED,
     job_id              uuid        NOT NULL,
     attempt             integer     NOT NULL,
     status              text        NOT NULL CHECK (status IN ('completed', 'error', 'lost', 'released')),
