@@ -34,7 +34,7 @@ LOG_LIMIT_BYTES = 1_000_000
 LOG_LINES_SHOWN = 12
 # A service that died this often, each time sooner than it settles, is given up.
 DEATHS_IN_A_ROW = 5
-SETTLED_AFTER_SECONDS = 10.0
+SETTLED_AFTER_SECONDS = 2.0
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 
@@ -283,8 +283,8 @@ class _Restarts:
         self._deaths = 0
 
     def start(self) -> None:
-        self._started_at = time.monotonic()
         _write_atomically(self._state_file, {**self._start(), "ready": True, "pid": os.getpid()})
+        self._started_at = time.monotonic()
 
     def start_again(self) -> None:
         settled = time.monotonic() - self._started_at >= SETTLED_AFTER_SECONDS
