@@ -180,15 +180,31 @@ def test_a_run_is_ended_at_its_deadline_whatever_its_processes_do(
     wait_until(lambda: gone(int(pid_file.read_text())))
 
 
-def test_a_run_that_is_stopped_keeps_what_there_is(run_cells: Any) -> None:
-    stop = threading.Event()
+def test_a_run_that_is_stopped_keeps_what_there_is(run_cells: Any, settings: Settings) -> None:
+    """What is saved on the way holds no secret either."""
+    stop, saved = threading.Event(), []
+
+    def stop_once_it_is_saved() -> None:
+        def read() -> bytes:
+            (file,) = (settings.runbook_home / "runs").glob("*/executed.ipynb")
+            data = file.read_bytes()
+            return data if b"the first part" in data else b""
+
+        saved.append(wait_until(read))
+        stop.set()
+
     record, notebook = run_cells(
-        "print('the first part', flush=True)", "import time\nprint('half', flush=True)\ntime.sleep(3600)",
-        stop=stop, on_progress=lambda progress: progress.number == 2 and threading.Timer(1, stop.set).start(),
-    )  # fmt: skip
+        "print('the first part sk-proj-abcdefghij' + 'klmnop1234', flush=True)",
+        "import time\ntime.sleep(3600)",
+        stop=stop,
+        on_progress=lambda progress: (
+            progress.number == 2 and threading.Thread(target=stop_once_it_is_saved).start()
+        ),
+    )
     assert (record.status, record.error) == ("killed", "Cell 2 of 2: The run was stopped.")
-    assert notebook.cells[1].outputs[0].text == "the first part\n"
+    assert notebook.cells[1].outputs[0].text == "the first part [masked]\n"
     assert cell_statuses(notebook) == ["completed", "killed"]
+    assert b"abcdefghijklmnop1234" not in saved[0]
 
 
 def test_output_is_cut_with_a_notice(run_cells: Any, settings: Settings) -> None:
