@@ -348,6 +348,32 @@ def test_list_says_what_comes_next_and_what_became_of_the_last(
     assert (found["resting"]["paused"], found["resting"]["next"]) == ("moving", None)
 
 
+def test_a_scheduler_that_is_asked_twice_ends_its_run_and_archives_it_as_killed(
+    database: Database, settings: Settings
+) -> None:
+    assert settings.runbook_procedures is not None
+    write_procedure(settings.runbook_procedures, "fixture/long", "import time; time.sleep(3600)")
+    last_dealt_with(database, "quick", minutes_ago=11)
+    stop, end_runs = threading.Event(), threading.Event()
+    scheduler = Scheduler(database, settings, [quick(procedure="fixture/long")], lambda event: None)
+    serving = threading.Thread(target=scheduler.serve, args=(stop, end_runs))
+    serving.start()
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not runs(database):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    stop.set()
+    serving.join(0.5)
+    assert serving.is_alive()  # asked once: the run may end by itself
+    end_runs.set()
+    serving.join(PATIENCE_SECONDS)
+    assert not serving.is_alive()
+    assert [(run.status, run.error) for run in runs(database)] in (
+        [("killed", "Cell 1 of 1: The run was stopped.")],
+    )
+    assert dealt_with(database)[-1].outcome == "failed"
+
+
 def test_the_scheduler_process_runs_what_is_due_and_stops_when_asked(
     database: Database, settings: Settings, directory: Path
 ) -> None:
