@@ -33,7 +33,7 @@ SHORT_LOOK_SECONDS = 0.01
 LOG_LIMIT_BYTES = 1_000_000
 LOG_LINES_SHOWN = 12
 # A service that died this often, each time sooner than it settles, is given up.
-DEATHS_IN_A_ROW = 5
+DEATHS_IN_A_ROW = 50  # somebody who kills it on purpose does so fewer times
 SETTLED_AFTER_SECONDS = 0.5  # after it was ready; a service that cannot run dies sooner
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
