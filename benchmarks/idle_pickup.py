@@ -80,7 +80,8 @@ def bare_claims(database: Database, count: int) -> list[float]:
             listener.notifies.clear()
             with listener.cursor() as cursor:
                 cursor.execute(
-                    "UPDATE content_jobs SET status = 'processing', worker = 'bare', lease_until = now() WHERE job_id = "
+                    "UPDATE content_jobs SET status = 'processing', attempt = attempt + 1, worker = 'bare', "
+                    "lease_until = now() WHERE job_id = "
                     "(SELECT job_id FROM content_jobs WHERE status = 'pending' LIMIT 1 FOR UPDATE SKIP LOCKED)"
                 )
             claimed.put(time.monotonic())
