@@ -1,1 +1,1 @@
-"""TODO."""
+"""The archive: executed notebooks and their pages, each written once."""

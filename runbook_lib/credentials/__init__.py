@@ -1,1 +1,1 @@
-"""TODO."""
+"""Keys and passwords: read again when they change, and masked wherever text leaves the process."""

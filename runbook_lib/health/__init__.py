@@ -1,1 +1,1 @@
-"""TODO."""
+"""What an operator asks: probes, checks, rates and charts."""

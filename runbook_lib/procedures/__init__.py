@@ -1,1 +1,1 @@
-"""TODO."""
+"""Procedures: parameterised notebooks, run and recorded."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Schedules: files that say when a procedure runs, and the clock that keeps them."""
