@@ -478,7 +478,8 @@ def test_concurrency_is_capped_over_all_workers(database: Database) -> None:
     assert most[0] == 3
 
 
-def test_the_daily_cost_cap_pauses_before_the_call(database: Database) -> None:
+@pytest.mark.parametrize("prefetch", [0, 6])
+def test_the_daily_cost_cap_pauses_before_the_call(database: Database, prefetch: int) -> None:
     """Spent is at most the cap and one call a slot; what is left is pending, uncharged; one event."""
     add(database, 60)
     rows(
@@ -491,7 +492,7 @@ def test_the_daily_cost_cap_pauses_before_the_call(database: Database) -> None:
         attempt.checkpoint(StoreArticle(article(cost="0.07")))
         return Completed()
 
-    assert work(database, handle, options(concurrency=4, prefetch=6)) == 1
+    assert work(database, handle, options(concurrency=4, prefetch=prefetch)) == 1
     spent = rows(database, "SELECT cost_usd FROM provider_usage WHERE provider = 'openai'")[
         0
     ].cost_usd
