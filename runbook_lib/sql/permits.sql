@@ -32,7 +32,8 @@ SELECT
     least(
         coalesce(burst_requests, greatest(1, requests_per_minute / 10)),
         coalesce(bucket_requests, coalesce(burst_requests, greatest(1, requests_per_minute / 10)))
-            + extract(epoch FROM clock_timestamp() - coalesce(bucket_filled_at, clock_timestamp())) * requests_per_minute / 60.0
+            -- A bucket that was never filled gains nothing: two readings of the clock would differ by a microsecond.
+            + coalesce(greatest(extract(epoch FROM clock_timestamp() - bucket_filled_at), 0) * requests_per_minute / 60.0, 0)
     )::float8 AS bucket_requests
 FROM provider_limits
 WHERE provider = ANY (%(providers)s)
