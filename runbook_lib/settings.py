@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     # database
     database_url: SecretStr | None = None
     runbook_database_schema: str = "public"
+    # For a pipeline that is not ours: how its tables map to `jobs` and `runs`, and where our own
+    # tables are when they may not stand in its database.
+    runbook_mapping: Path | None = None
+    runbook_database_url: SecretStr | None = None
+    runbook_functions_url: str | None = None
+    runbook_functions_key: SecretStr | None = None
     runbook_database_deadline_seconds: float = Field(30, gt=0)
 
     # providers
@@ -145,7 +151,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a JSON object of prices by model")
         return found
 
-    @field_validator("wordpress_url", "openai_base_url")
+    @field_validator("wordpress_url", "openai_base_url", "runbook_functions_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is None:
@@ -178,7 +184,7 @@ class Settings(BaseSettings):
             value = getattr(self, field)
             if not isinstance(value, SecretStr):
                 continue
-            if field == "database_url":
+            if field in ("database_url", "runbook_database_url"):
                 known_secrets.register_address(value.get_secret_value(), "the database password")
             else:
                 user = self.wordpress_user if field == "wordpress_app_password" else None

@@ -1,0 +1,2 @@
+-- Snapshots that checks compare.
+SELECT 1;

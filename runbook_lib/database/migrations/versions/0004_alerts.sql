@@ -1,0 +1,2 @@
+-- States of checks, alerts and their deliveries.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Who called the console and the functions.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- What runs of procedures need beyond their record.
+SELECT 1;

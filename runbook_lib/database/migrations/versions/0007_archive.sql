@@ -1,0 +1,2 @@
+-- Entries of the archive and their chain.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- What schedulers leave behind.
+SELECT 1;

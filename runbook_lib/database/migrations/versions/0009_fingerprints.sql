@@ -1,0 +1,2 @@
+-- Failures by fingerprint.
+SELECT 1;

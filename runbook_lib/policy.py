@@ -1,0 +1,159 @@
+"""The team's policy: thresholds, levels, contacts, quiet hours, from one commented TOML file.
+
+`RUNBOOK_CONFIG` names it; without one the defaults hold, which are the written runbook's.
+`examples/policy.toml` is the file with every default. A quantity carries its unit in its name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from runbook_lib.errors import ConfigurationError
+from runbook_lib.settings import Settings
+
+
+class Section(BaseModel):
+    """A table of the file: unknown names are refused, so that a misspelt threshold is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Thresholds(Section):
+    """When a figure is a warning, and when it is critical."""
+
+    failure_rate_warning_percent: float = Field(10, ge=0, le=100)
+    failure_rate_critical_percent: float = Field(20, ge=0, le=100)
+
+
+class Level(Section):
+    """Who answers at an escalation level, and what they do."""
+
+    title: str
+    contacts: tuple[str, ...] = ()
+    duties: tuple[str, ...] = ()
+
+
+class Vendor(Section):
+    """Where a vendor's support and status are."""
+
+    support_url: str
+    status_url: str | None = None
+
+
+class QuietHours(Section):
+    """Hours in which only what is critical is sent at once; the rest waits until they end."""
+
+    begin: time | None = None
+    end: time | None = None
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError):
+            raise ValueError(f"{value!r} is no time zone; names are like Europe/Berlin") from None
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.begin is None) != (self.end is None):
+            raise ValueError("begin and end belong together")
+        return self
+
+
+class MaintenanceWindow(Section):
+    """A planned time without alerts: what happens in it is recorded and not sent."""
+
+    begin: datetime
+    end: datetime
+    reason: str
+
+    @model_validator(mode="after")
+    def _in_order_and_with_zone(self) -> Self:
+        if self.begin.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("begin and end need an offset from UTC, such as 2026-12-01T22:00:00Z")
+        if self.end <= self.begin:
+            raise ValueError("end must come after begin")
+        return self
+
+
+def _default_levels() -> dict[str, Level]:
+    return {
+        "1": Level(
+            title="System administrator",
+            duties=("Routine maintenance", "First troubleshooting", "Watching performance", "Keeping documents current"),
+        ),
+        "2": Level(
+            title="Senior developer",
+            duties=("Errors that need the code", "Performance work", "Containing a security incident", "Changes to the system"),
+        ),
+        "3": Level(
+            title="Technical lead",
+            duties=("Critical failures", "Deciding about a security breach", "Large decisions", "Escalating to vendors"),
+        ),
+    }  # fmt: skip
+
+
+def _default_vendors() -> dict[str, Vendor]:
+    return {
+        "supabase": Vendor(support_url="https://supabase.com/dashboard/support/new", status_url="https://status.supabase.com"),
+        "openai": Vendor(support_url="https://help.openai.com", status_url="https://status.openai.com"),
+        "wordpress": Vendor(support_url="https://wordpress.org/support/forums/"),
+    }  # fmt: skip
+
+
+class Policy(Section):
+    """Everything that a team decides for itself, read once and frozen."""
+
+    thresholds: Thresholds = Thresholds()
+    levels: dict[str, Level] = Field(default_factory=_default_levels)
+    vendors: dict[str, Vendor] = Field(default_factory=_default_vendors)
+    quiet_hours: QuietHours = QuietHours()
+    maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+    # Who may create jobs: values of content_jobs.source and created_by. Empty: everybody.
+    known_producers: tuple[str, ...] = ()
+
+    @field_validator("levels")
+    @classmethod
+    def _three_levels(cls, value: dict[str, Level]) -> dict[str, Level]:
+        if unknown := sorted(set(value) - {"1", "2", "3"}):
+            raise ValueError(f"levels are 1, 2 and 3, not {', '.join(unknown)}")
+        return {**_default_levels(), **value}
+
+    @field_validator("vendors")
+    @classmethod
+    def _known_vendors_stay(cls, value: dict[str, Vendor]) -> dict[str, Vendor]:
+        return {**_default_vendors(), **value}
+
+
+def load_policy(settings: Settings) -> Policy:
+    """The policy that `RUNBOOK_CONFIG` names, else the defaults.
+
+    Raises `ConfigurationError` that names the file, the entry and what is wrong with it.
+    """
+    return read_policy(settings.runbook_config) if settings.runbook_config else Policy()
+
+
+def read_policy(file: Path) -> Policy:
+    """Reads one file. Raises `ConfigurationError`."""
+    try:
+        found: dict[str, Any] = tomllib.loads(file.expanduser().read_text("utf-8"))
+        return Policy.model_validate(found)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"RUNBOOK_CONFIG: {file} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"RUNBOOK_CONFIG: {file} is not TOML: {error}.") from None
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(f"RUNBOOK_CONFIG: {file} does not fit. {problems}.") from None
