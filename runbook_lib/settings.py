@@ -258,7 +258,7 @@ def read_settings(env_file: Path | None) -> Settings:
     Raises `ConfigurationError` for a value that does not fit.
     """
     try:
-        settings = Settings(_env_file=env_file)  # type: ignore[call-arg]
+        settings = Settings(_env_file=env_file)
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
     except (OSError, UnicodeError) as error:
