@@ -27,13 +27,14 @@ from wordpress_site import WordPressSite
 from runbook_lib.database.connection import Database
 from runbook_lib.database.ordinary_user import ordinary_user
 from runbook_lib.health.checks import Check, worst_verdict
-from runbook_lib.health.doctor import PARTS, examine, run_probes
+from runbook_lib.health.doctor import PARTS, examine
 from runbook_lib.health.probes.configuration import Configuration, probe_configuration
 from runbook_lib.health.probes.database import probe_database
 from runbook_lib.health.probes.login_failures import explain_login_failure
 from runbook_lib.health.probes.network import reach_web
 from runbook_lib.health.probes.openai import probe_openai
 from runbook_lib.health.probes.wordpress import probe_wordpress
+from runbook_lib.health.side_by_side import run_probes
 from runbook_lib.settings import environment_without_callers
 
 KEY = "sk-proj-canary0123456789"
@@ -670,6 +671,9 @@ def test_command_answers_with_checks_and_the_status_of_the_contract(
         "source",
         "does_not_prove",
         "next",
+        "procedure",
+        "parameters",
+        "details",
     }
     assert all(set(check) == keys for check in answer_of_it["checks"])
     ill = run_doctor(DATABASE_URL=address(database, password="canary-wrong-password"), **home)

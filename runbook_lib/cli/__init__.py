@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("runbook_lib.cli.procedures", "run", "Run a procedure and archive it."),
     "procedures": ("runbook_lib.cli.procedures", "procedures", "The procedures that there are."),
     "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start."),
+    "function": ("runbook_lib.cli.function", "function", "The runbook's functions: health, monitoring, metrics, sweeper …"),
     "archive": ("runbook_lib.cli.archive", "archive", "The archive: list, show, open."),
 }  # fmt: skip
 

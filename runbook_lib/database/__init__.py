@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Database", "Transaction", "open_database"]
 
 
-def open_database(settings: Settings, application_name: str = "runbook") -> Database:
+def open_database(
+    settings: Settings, application_name: str = "runbook", *, require_schema: bool = True
+) -> Database:
     """The database that the settings name; without one, the embedded server, started and migrated.
 
     With `DATABASE_URL` set nothing is started and nothing migrated. Raises `DatabaseNotMigrated`
-    when its schema is not the one this version expects, and `ServiceNotStarted` when the embedded
-    server does not come up.
+    when its schema is not the one this version expects (unless `require_schema` is False: then nothing
+    is connected to), and `ServiceNotStarted` when the embedded server does not come up.
     """
     from runbook_lib.database import embedded, schema
 
@@ -28,7 +30,8 @@ def open_database(settings: Settings, application_name: str = "runbook") -> Data
             deadline_seconds=settings.runbook_database_deadline_seconds,
             application_name=application_name,
         )
-        schema.require_current(database)
+        if require_schema:
+            schema.require_current(database)
         return database
     url, hold = embedded.acquire(settings.runbook_home)
     database = Database(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from runbook_lib.credentials.masking import one_line
@@ -17,7 +17,8 @@ class Check:
     """One check's answer.
 
     `name` is `part.step`. `message` says it in a sentence. `source` names the statement or probe that
-    the value came from. `does_not_prove` says what remains open, `next` what to do.
+    the value came from. `does_not_prove` says what remains open, `next` what to do; `procedure` is the
+    procedure to open for it, with its `parameters`. `details` are the figures behind the value.
     """
 
     name: str
@@ -29,6 +30,9 @@ class Check:
     source: str | None = None
     does_not_prove: str | None = None
     next: str | None = None
+    procedure: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
@@ -40,10 +44,17 @@ class Check:
 
     def masked(self) -> dict[str, Any]:
         """As a dictionary for output, without secrets and control characters."""
-        return {
-            name: one_line(value, limit=1000) if isinstance(value, str) else value
-            for name, value in asdict(self).items()
-        }
+        return {each.name: _masked(getattr(self, each.name)) for each in fields(self)}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return one_line(value, limit=1000)
+    if isinstance(value, Mapping):
+        return {name: _masked(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each) for each in value]
+    return value
 
 
 def worst_verdict(checks: Iterable[Check]) -> Verdict:

@@ -27,6 +27,13 @@ class Context:
         self.close()
 
 
-def open_context(settings: Settings, application_name: str = "runbook") -> Context:
-    """Opens the context. Raises `ConfigurationError` and what `open_sources` raises."""
-    return Context(settings, load_policy(settings), open_sources(settings, application_name))
+def open_context(
+    settings: Settings, application_name: str = "runbook", *, require_schema: bool = True
+) -> Context:
+    """Opens the context. Raises `ConfigurationError` and what `open_sources` raises.
+
+    Without `require_schema` no connection is made yet: for what must answer, and say what is wrong,
+    while the database is down.
+    """
+    sources = open_sources(settings, application_name, require_schema=require_schema)
+    return Context(settings, load_policy(settings), sources)

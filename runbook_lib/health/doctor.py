@@ -6,17 +6,14 @@ of models only.
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, EXIT_WRONG_USE
 from runbook_lib.health.checks import Check, Verdict, worst_verdict
-from runbook_lib.health.probes import Probe
 from runbook_lib.health.probes.configuration import Configuration, probe_configuration
+from runbook_lib.health.side_by_side import run_probes
 
 DEADLINE_SECONDS = 30.0
 PARTS = ("settings", "database", "openai", "wordpress")
@@ -77,62 +74,3 @@ def examine(
     )
     checks = tuple(check for part in PARTS for check in found[part])
     return Examination(checks, round(time.monotonic() - started, 2), configuration.problem is None)
-
-
-def run_probes(
-    probes: Mapping[str, Callable[[], Probe]], deadline_seconds: float
-) -> dict[str, list[Check]]:
-    """Runs probes side by side, each in a thread that is left behind when its time is over."""
-    answers: queue.SimpleQueue[tuple[str, Check | None]] = queue.SimpleQueue()
-    for part, probe in probes.items():
-        threading.Thread(
-            target=_run_probe, args=(part, probe, answers), name=f"probe-{part}", daemon=True
-        ).start()
-    found: dict[str, list[Check]] = {part: [] for part in probes}
-    running = set(probes)
-    deadline = time.monotonic() + deadline_seconds
-    while running:
-        try:
-            part, check = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            break
-        if check is None:
-            running.discard(part)
-        else:
-            found[part].append(check)
-    for part in running:
-        found[part].append(_given_up(part, found[part], deadline_seconds))
-    return found
-
-
-def _run_probe(
-    part: str, probe: Callable[[], Probe], answers: queue.SimpleQueue[tuple[str, Check | None]]
-) -> None:
-    try:
-        for check in probe():
-            answers.put((part, check))
-    except Exception as error:  # whatever one part does, the others are told about
-        answers.put((part, _unexpected(part, error)))
-    finally:
-        answers.put((part, None))
-
-
-def _given_up(part: str, answered: list[Check], deadline_seconds: float) -> Check:
-    after = f"after {answered[-1].name}" if answered else "at its first step"
-    return Check(
-        f"{part}.deadline",
-        "critical",
-        f"This part hung {after} and was given up after {deadline_seconds:g} s.",
-        deadline_seconds,
-        "s",
-        next="What comes after the last answered step takes connections and then stalls: look there.",
-    )
-
-
-def _unexpected(part: str, error: Exception) -> Check:
-    return Check(
-        f"{part}.unexpected",
-        "not_enough_data",
-        f"The examination itself failed here: {type(error).__name__}: {error}",
-        next="Please report this; the other parts were examined.",
-    )

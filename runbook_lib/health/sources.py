@@ -44,9 +44,11 @@ class Sources:
             self.bookkeeping.close()
 
 
-def open_sources(settings: Settings, application_name: str = "runbook") -> Sources:
+def open_sources(
+    settings: Settings, application_name: str = "runbook", *, require_schema: bool = True
+) -> Sources:
     """The databases that the settings name. Raises what `open_database` raises."""
-    database = open_database(settings, application_name)
+    database = open_database(settings, application_name, require_schema=require_schema)
     return Sources(database, database)
 
 

@@ -317,7 +317,7 @@ class Turn:
             swept = jobs.sweep(
                 transaction, quarantine_after=self._options.quarantine_after_lost_attempts
             )
-            self.events.extend(_swept_event(each) for each in swept)
+            self.events.extend(swept_event(each) for each in swept)
             self.events.extend(end_expired_pauses(transaction))
             if jobs.promote_deferred(transaction) or swept:
                 state.cursor.restart()
@@ -383,7 +383,8 @@ def beat(transaction: Transaction, state: WorkerState, *, stopped: bool) -> None
     state.progressed = False
 
 
-def _swept_event(each: jobs.Swept) -> Event:
+def swept_event(each: jobs.Swept) -> Event:
+    """What is told of a job that the sweep took back."""
     if each.status == "error":
         return Event(
             "job_quarantined",

@@ -1,0 +1,73 @@
+"""`sweeper`: takes back jobs whose worker vanished; a dry run only shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook_lib.changes import admin_action
+from runbook_lib.database.statements import load
+from runbook_lib.functions.calling import Call
+from runbook_lib.functions.requests import Sweeper
+from runbook_lib.pipeline import jobs
+from runbook_lib.pipeline.permits import add_event
+from runbook_lib.pipeline.turn import swept_event
+
+_SQL = load("sweeper")
+ROWS_SHOWN = 100
+ROWS_A_SWEEP = 1000
+
+
+def sweeper(call: Call) -> dict[str, Any]:
+    """What is expired and what was taken back.
+
+    A job whose lease still runs is never touched: its worker may be at it.
+    """
+    request = call.request
+    assert isinstance(request, Sweeper)
+    return _preview(call) if request.dry_run else _sweep(call, request)
+
+
+def _preview(call: Call) -> dict[str, Any]:
+    with call.context.sources.pipeline.transaction(read_only=True) as transaction:
+        counted = transaction.row(_SQL["leases"])
+        expired = transaction.rows(_SQL["expired_leases"], row_count=ROWS_SHOWN)
+    assert counted is not None
+    return {
+        "dry_run": True,
+        "processing": counted.processing,
+        "expired": counted.expired,
+        "would_sweep": [row._asdict() for row in expired],
+        "message": f"{counted.expired} of {counted.processing} jobs in processing have an expired lease. Nothing was changed.",
+    }
+
+
+def _sweep(call: Call, request: Sweeper) -> dict[str, Any]:
+    database, settings = call.context.sources.bookkeeping, call.context.settings
+    with (
+        admin_action(
+            database,
+            actor=call.actor,
+            action="sweep",
+            target="expired leases",
+            reason=request.reason,
+        ) as action,
+        database.transaction() as transaction,
+    ):
+        swept = jobs.sweep(
+            transaction,
+            quarantine_after=settings.runbook_quarantine_after_lost_attempts,
+            count=ROWS_A_SWEEP,
+        )
+        for each in swept:
+            add_event(transaction, call.actor, swept_event(each))
+        if swept:
+            jobs.notify_workers(transaction)
+        taken = [{"job_id": each.job_id, "status": each.status, "attempt": each.attempt, "worker": each.worker} for each in swept]  # fmt: skip
+        action.done(transaction, after={"swept": len(taken), "jobs": taken[:ROWS_SHOWN]})
+    return {
+        "dry_run": False,
+        "swept": len(taken),
+        "jobs": taken[:ROWS_SHOWN],
+        "more_may_be_left": len(taken) == ROWS_A_SWEEP,
+        "message": f"{len(taken)} jobs were taken back." if taken else "No lease had expired.",
+    }
