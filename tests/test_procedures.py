@@ -23,7 +23,7 @@ from runbook_lib.archive.notebook_files import read_notebook
 from runbook_lib.archive.store import open_store
 from runbook_lib.cli.procedures import procedures as procedures_command
 from runbook_lib.database import Database
-from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, NotFoundError, UsageError
+from runbook_lib.errors import CouldNotBeDone, NotFoundError, UsageError
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.card import read_card
 from runbook_lib.procedures.parameters import ParametersRefused
@@ -262,14 +262,16 @@ def test_a_refused_parameter_starts_no_kernel_and_is_recorded(
     assert not (settings.runbook_home / "archive").exists()
 
 
-def test_without_a_database_nothing_is_started(
+def test_without_a_database_nothing_with_effects_is_started(
     folder: Path, settings: Settings, home: Path
 ) -> None:
-    write_procedure(folder, "fixture/never", "print('ran')")
+    """What only reads runs all the same: tests/test_spool.py."""
+    write_procedure(folder, "fixture/never", "print('ran')", changes="jobs")
     away = Database("postgresql://runbook:secret-word@127.0.0.1:1/runbook")
-    with pytest.raises(DatabaseUnreachable, match=r"127\.0\.0\.1:1"):
+    with pytest.raises(CouldNotBeDone, match=r"127\.0\.0\.1:1") as refusal:
         run("fixture/never", actor="tester", database=away, settings=settings)
-    assert not home.exists()
+    assert "secret-word" not in str(refusal.value)
+    assert not (home / "runs").exists()
 
 
 def test_what_the_archive_does_not_take_stays_and_is_said(

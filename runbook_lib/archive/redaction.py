@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from runbook_lib.credentials.masking import mask
+from runbook_lib.credentials.masking import mask, redacted
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Pictures are base64, in which a pattern could only find something by chance and break the picture.
@@ -36,17 +36,6 @@ def redact_cell(cell: Any) -> None:
         cell["outputs"] = join_streams(cell["outputs"])
         for output in cell["outputs"]:
             _redact_output(output)
-
-
-def redacted(value: Any) -> Any:
-    """Any JSON value with the secrets masked in its texts and names."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return type(value)({redacted(name): redacted(part) for name, part in value.items()})
-    if isinstance(value, list | tuple):
-        return [redacted(part) for part in value]
-    return value
 
 
 def join_streams(outputs: list[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,15 @@ import psycopg2
 from runbook_lib.credentials.masking import mask
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.database.statements import load
-from runbook_lib.errors import NotFoundError, PlanRefused, RunbookError, UsageError
+from runbook_lib.errors import (
+    CouldNotBeDone,
+    DatabaseUnreachable,
+    NotFoundError,
+    PlanRefused,
+    RunbookError,
+    UsageError,
+)
+from runbook_lib.spool import UNWRITABLE, Entry, open_spool
 
 _SQL = load("admin_actions")
 _REFUSALS = (PlanRefused, UsageError, NotFoundError)
@@ -67,28 +76,50 @@ def admin_action(
 
     A block that ends without `done` is closed as done in a transaction of its own; one that raises is
     closed as refused (`PlanRefused`, `UsageError`, `NotFoundError`) or failed, with the error masked.
+    While the database cannot be written nothing is done: that it was asked for goes to the spool.
+    What ends while it is away is closed from there later.
     """
-    with database.transaction() as transaction:
-        close_stale_actions(transaction)
-        action_id = transaction.value(
-            _SQL["open_action"],
-            actor=actor,
-            host=socket.gethostname(),
-            action=action,
-            target=target,
-            reason=None if reason is None else mask(reason),
-            change_id=change_id,
-            deadline_seconds=deadline_seconds or 2 * database.deadline_seconds,
-        )
-    opened = Action(action_id)
+    asked = {
+        "action_id": str(uuid.uuid4()),
+        "actor": actor,
+        "host": socket.gethostname(),
+        "action": action,
+        "target": target,
+        "reason": None if reason is None else mask(reason),
+        "change_id": change_id,
+    }
+    try:
+        with database.transaction() as transaction:
+            close_stale_actions(transaction)
+            transaction.run(
+                _SQL["open_action"],
+                deadline_seconds=deadline_seconds or 2 * database.deadline_seconds,
+                **asked,
+            )
+    except UNWRITABLE as error:
+        raise _refused(asked, error) from error
+    opened = Action(str(asked["action_id"]))
     try:
         yield opened
     except BaseException as error:
         _close_after(database, opened, error)
         raise
     if not opened.closed:
-        with database.transaction() as transaction:
-            opened.done(transaction, before=opened.before, after=opened.after)
+        try:
+            with database.transaction() as transaction:
+                opened.done(transaction, before=opened.before, after=opened.after)
+        except UNWRITABLE:
+            open_spool().put("admin_action_closed", _closing(opened, "done", None))
+
+
+def file_action(transaction: Transaction, entry: Entry) -> None:
+    """Files an action that was refused while the database was away."""
+    transaction.run(_SQL["file_refused_action"], acted_at=entry.happened_at, **entry.content)
+
+
+def file_closing(transaction: Transaction, entry: Entry) -> None:
+    """Files how an action ended while the database was away."""
+    transaction.run(_SQL["file_closing"], ended_at=entry.happened_at, **entry.content)
 
 
 def extend_action(transaction: Transaction, action_id: str, seconds: float) -> None:
@@ -107,18 +138,33 @@ def _close_after(database: Database, action: Action, error: BaseException) -> No
     # What `done` kept, if its transaction was committed, stays; if it was rolled back, it is not true.
     action.before = action.after = None
     try:
-        with database.transaction() as transaction:
-            _close(transaction, action, outcome, mask(text))
+        try:
+            with database.transaction() as transaction:
+                _close(transaction, action, outcome, mask(text))
+        except UNWRITABLE:
+            open_spool().put("admin_action_closed", _closing(action, outcome, mask(text)))
     except (RunbookError, psycopg2.Error):
         pass  # the error itself matters more; the row is closed as stale by whoever looks next
 
 
 def _close(transaction: Transaction, action: Action, outcome: str, error: str | None) -> None:
-    transaction.run(
-        _SQL["close_action"],
-        action_id=action.action_id,
-        outcome=outcome,
-        before=json.dumps(action.before, default=str),
-        after=json.dumps(action.after, default=str),
-        error=error,
+    transaction.run(_SQL["close_action"], **_closing(action, outcome, error))
+
+
+def _closing(action: Action, outcome: str, error: str | None) -> dict[str, Any]:
+    return {
+        "action_id": action.action_id,
+        "outcome": outcome,
+        "before": json.dumps(action.before, default=str),
+        "after": json.dumps(action.after, default=str),
+        "error": error,
+    }
+
+
+def _refused(asked: dict[str, Any], reason: Exception) -> CouldNotBeDone:
+    """Keeps in the spool that an action was asked for; returns what its caller is told."""
+    said = (
+        f"{asked['action']} was not done, since the database cannot be written: {mask(str(reason))}"
     )
+    open_spool().put("admin_action", {**asked, "error": said})
+    return DatabaseUnreachable(f"{said} That it was asked for is recorded later.")

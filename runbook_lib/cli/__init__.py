@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "procedures": ("runbook_lib.cli.procedures", "procedures", "The procedures that there are."),
     "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start."),
     "function": ("runbook_lib.cli.function", "function", "The runbook's functions: health, monitoring, metrics, sweeper …"),
+    "spool": ("runbook_lib.cli.spool", "spool", "Records kept while the database was away: list, file."),
     "archive": ("runbook_lib.cli.archive", "archive", "The archive: list, show, open."),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from runbook_lib.cli.output import (
     print_json,
     print_table,
 )
-from runbook_lib.database import open_database
+from runbook_lib.database import open_database, open_reachable_or_not
 from runbook_lib.errors import UsageError
 from runbook_lib.pipeline import brakes
 from runbook_lib.pipeline.brakes import Pause, ProviderState
@@ -48,7 +48,7 @@ def pause(
     end = moment(until, now, direction=1) if until else None
     if length:
         end = now + length_of_time(length)
-    with open_database(load_settings()) as database:
+    with open_reachable_or_not(load_settings()) as database:
         paused = brakes.pause(
             database,
             brakes.providers_named(provider),
@@ -72,7 +72,7 @@ def pause(
 @json_option
 def resume(provider: str, reason: str | None, actor: str | None, as_json: bool) -> None:
     """Ends a pause, also one that a worker began."""
-    with open_database(load_settings()) as database:
+    with open_reachable_or_not(load_settings()) as database:
         ended = brakes.resume(
             database, brakes.providers_named(provider), actor=current_actor(actor), reason=reason
         )

@@ -62,13 +62,14 @@ def run_and_archive(
 ) -> dict[str, Any]:
     """Runs a procedure until it ends or a signal stops it; returns what the command answers."""
     from runbook_lib.archive.store import open_store
-    from runbook_lib.database import open_database
+    from runbook_lib.database import open_reachable_or_not
     from runbook_lib.procedures.runner import run as run_procedure
 
-    with open_database(settings, "runbook run") as database, stopped_by_signal() as stop:
+    with open_reachable_or_not(settings, "runbook run") as database, stopped_by_signal() as stop:
         record = run_procedure(
-            procedure, values, database=database, settings=settings, stop=stop, **options
-        )
+            procedure, values, database=database, settings=settings, stop=stop,
+            on_notice=lambda text: click.echo(text, err=True), **options,
+        )  # fmt: skip
     page = record.archive.html
     return {
         "run_id": record.run_id,
@@ -77,6 +78,7 @@ def run_and_archive(
         "results": record.results,
         "archive": str(open_store(settings).path(page)) if page else None,
         "error": record.error,
+        "notice": record.notice,
     }
 
 
@@ -92,6 +94,8 @@ def report(answer: dict[str, Any], as_json: bool) -> int:
         click.echo(f"run {answer['run_id']}")
         if answer["archive"]:
             click.echo(answer["archive"])
+        if answer["notice"]:
+            click.echo(answer["notice"])
     if answer["status"] != "succeeded":
         return EXIT_COULD_NOT_BE_DONE
     return EXIT_NOT_WELL if answer["verdict"] == "critical" else EXIT_DONE

@@ -10,10 +10,11 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from typing import Any
 
 from runbook_lib import known_secrets
 
-__all__ = ["MASK", "known_secrets", "mask", "one_line"]
+__all__ = ["MASK", "known_secrets", "mask", "one_line", "redacted"]
 
 MASK = "[masked]"
 
@@ -73,6 +74,17 @@ def one_line(text: str, limit: int = 500) -> str:
     text = _LINE_ENDS.sub(" ", text).strip()
     text = mask(_INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text))
     return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
+
+
+def redacted(value: Any) -> Any:
+    """Any JSON value with the secrets masked in its texts and names."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return type(value)({redacted(name): redacted(part) for name, part in value.items()})
+    if isinstance(value, list | tuple):
+        return [redacted(part) for part in value]
+    return value
 
 
 def _mask_basic_or_bearer(found: re.Match[str]) -> str:

@@ -25,6 +25,7 @@ from runbook_lib.errors import (
     DatabaseNotMigrated,
     DatabaseUnreachable,
     DeadlineExceeded,
+    RunbookError,
 )
 
 if TYPE_CHECKING:
@@ -316,6 +317,17 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class UnavailableDatabase(Database):
+    """Stands where the database could not be opened: whoever asks it gets the reason."""
+
+    def __init__(self, reason: RunbookError) -> None:
+        super().__init__("postgresql://unavailable/")
+        self.reason = reason
+
+    def connect(self, **_: Any) -> Connection:
+        raise self.reason
 
 
 def _ours(error: psycopg2.Error, guard: Guard, seconds: float, schema: str) -> Exception:

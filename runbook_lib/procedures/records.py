@@ -9,27 +9,31 @@ import platform
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from runbook_lib.archive.redaction import redacted
-from runbook_lib.credentials.masking import one_line
-from runbook_lib.database import Database
+from runbook_lib.credentials.masking import one_line, redacted
+from runbook_lib.database import Database, Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.deadlines import Deadline
-from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, DeadlineExceeded
+from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, NotFoundError
 from runbook_lib.procedures.catalogue import Procedure
 from runbook_lib.procedures.evidence import Finding
 from runbook_lib.processes import boot_id
 from runbook_lib.settings import PROJECT_DIRECTORY
+from runbook_lib.spool import UNWRITABLE, Entry, Spool
 
 HEARTBEAT_SECONDS = 10.0
 # A runner that is cut off from the database for longer is taken for lost; it puts that right at its end.
 SILENT_SECONDS = 180.0
-CLOSE_TRIES_SECONDS = 60.0
+OPEN_DEADLINE_SECONDS = 10.0
+# How long closing waits for a database that is away before it goes to the spool.
+CLOSE_TRIES_SECONDS = 10.0
+_NOT_NOW: tuple[type[Exception], ...] = (CouldNotBeDone, *UNWRITABLE)
 _PACKAGES = ("papermill", "nbclient", "ipykernel", "pandas", "matplotlib", "sqlalchemy", "psycopg2-binary")  # fmt: skip
 
 
@@ -67,16 +71,31 @@ class RunRecord:
     started_at: datetime
     ended_at: datetime
     archive: ArchivedAs
+    # Where the record is kept until it can be filed, when the database could not be written.
+    notice: str | None = None
 
 
 class Record:
-    """One open row of `notebook_runs`."""
+    """One open record: a row of `notebook_runs`, or an entry of the spool that becomes one.
 
-    def __init__(self, database: Database, run_id: str, started_at: datetime) -> None:
+    `notice` says so, in words for whoever started the run, once the database could not be written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        run_id: str,
+        started_at: datetime,
+        close_tries_seconds: float = CLOSE_TRIES_SECONDS,
+    ) -> None:
+        self._close_tries_seconds = close_tries_seconds
         self._database = database
+        self._spool = spool
+        self._beaten_at = time.monotonic()
         self.run_id = run_id
         self.started_at = started_at
-        self._beaten_at = time.monotonic()
+        self.notice: str | None = None
 
     @classmethod
     def open(
@@ -86,18 +105,34 @@ class Record:
         parameters: Mapping[str, Any],
         origin: Origin,
         cells_total: int,
+        *,
+        spool: Spool,
+        away: Exception | None = None,
     ) -> Record:
-        """Opens the record. Raises what the database raises; then nothing was started."""
-        with database.transaction() as transaction:
-            row = transaction.row(
-                load("notebook_runs")["open_run"],
-                parameters=json.dumps(redacted(dict(parameters))),
-                package_versions=json.dumps(_package_versions()),
-                cells_total=cells_total,
-                **_where_from(database, procedure, origin),
-            )
-        assert row is not None
-        return cls(database, row.run_id, row.started_at)
+        """Opens the record; in the spool when the database cannot be written.
+
+        `away` is why it is known not to be. Raises `CouldNotBeDone` when the disk does not take it
+        either; then nothing was started.
+        """
+        values = {
+            "run_id": new_run_id(),
+            "parameters": json.dumps(redacted(dict(parameters))),
+            "package_versions": json.dumps(_package_versions()),
+            "cells_total": cells_total,
+            **_where_from(database, procedure, origin),
+        }
+        row = None
+        if away is None:
+            try:
+                row = _open_now(database, values)
+            except UNWRITABLE as error:
+                away = error
+        if row is not None:
+            return cls(database, spool, row.run_id, row.started_at)
+        assert away is not None
+        record = cls(database, spool, values["run_id"], datetime.now(UTC))
+        record._keep("run_opened", {**values, "started_at": record.started_at}, away)
+        return record
 
     def beat(self, cells_done: int) -> None:
         """A sign of life, at most once in `HEARTBEAT_SECONDS`. Never raises: the run goes on."""
@@ -109,50 +144,125 @@ class Record:
                 transaction.run(
                     load("notebook_runs")["beat"], run_id=self.run_id, cells_done=cells_done
                 )
-        except CouldNotBeDone:
+        except _NOT_NOW:
             pass  # Closing tries for longer, and says it when it does not succeed.
 
     def close(self, finding: Finding, archived: ArchivedAs) -> datetime:
-        """Closes the record as what happened. Tries for a while where the database is away.
+        """Closes the record as what happened; in the spool when the database stays away.
 
-        Raises `CouldNotBeDone` saying where the run is kept when its row could not be written.
+        Raises `CouldNotBeDone` when neither takes it, or the row was removed.
         """
-        until = Deadline.after(CLOSE_TRIES_SECONDS)
+        values = {
+            "run_id": self.run_id,
+            "status": finding.status,
+            "cells_total": finding.cells_total,
+            **_found(finding, archived),
+        }
+        until = Deadline.after(0 if self.notice else self._close_tries_seconds)
         while True:
             try:
-                return self._close_now(finding, archived)
-            except (DatabaseUnreachable, DeadlineExceeded) as error:
+                self._file_opening()
+                return self._close_now(values)
+            except UNWRITABLE as error:
                 if until.passed():
-                    kept = archived.notebook or "nothing was archived"
-                    raise CouldNotBeDone(
-                        f"Run {self.run_id} ended as {finding.status}, but its record could not be closed: {error} "
-                        f"Archived: {kept}. The next run closes the record as lost."
-                    ) from error
+                    ended_at = datetime.now(UTC)
+                    self._keep("run_closed", {**values, "ended_at": ended_at}, error)
+                    return ended_at
                 time.sleep(1)
 
-    def _close_now(self, finding: Finding, archived: ArchivedAs) -> datetime:
+    def _close_now(self, values: Mapping[str, Any]) -> datetime:
         with self._database.transaction() as transaction:
-            ended_at = transaction.value(
-                load("notebook_runs")["close_run"],
-                run_id=self.run_id,
-                status=finding.status,
-                cells_total=finding.cells_total,
-                **_found(finding, archived),
-            )
-        if ended_at is None:
-            raise CouldNotBeDone(f"Run {self.run_id} has no open record; its row was removed.")
+            ended_at = _write_closing(transaction, {**values, "ended_at": None}, filed_late=False)
+            if ended_at is None:
+                ended_at = self._closed_already(transaction, values["status"])
         return ended_at
 
+    def _closed_already(self, transaction: Transaction, status: str) -> datetime:
+        """When the link broke after the closing was committed, but before we were told."""
+        row = transaction.row(load("notebook_runs")["find_runs"], beginning=self.run_id)
+        if row is None or row.status != status:
+            raise CouldNotBeDone(f"Run {self.run_id} has no open record; its row was removed.")
+        ended_at: datetime = row.ended_at
+        return ended_at
 
-def file_refusal(database: Database, procedure: Procedure, origin: Origin, reason: str) -> str:
-    """Records that a run was refused; returns the record's id."""
-    with database.transaction() as transaction:
-        run_id = transaction.value(
-            load("notebook_runs")["file_refusal"],
-            error=one_line(reason, 1000),
-            **_where_from(database, procedure, origin),
+    def _file_opening(self) -> None:
+        """What was opened in the spool becomes a row before it is closed."""
+        if self.notice and (problem := self._spool.file(self._database).problem):
+            raise DatabaseUnreachable(problem)
+
+    def _keep(self, kind: str, values: Mapping[str, Any], reason: Exception) -> None:
+        path = self._spool.put(kind, values)
+        self.notice = f"The record is kept at {path} and filed later: {one_line(str(reason), 300)}"
+
+
+def _open_now(database: Database, values: Mapping[str, Any]) -> Any:
+    with database.transaction(deadline_seconds=OPEN_DEADLINE_SECONDS) as transaction:
+        row = transaction.row(
+            load("notebook_runs")["open_run"], started_at=None, filed_late=False, **values
         )
-    return str(run_id)
+    assert row is not None
+    return row
+
+
+def new_run_id() -> str:
+    """A UUID that grows with time, as the database makes them: known before anything is written."""
+    milliseconds, chance = time.time_ns() // 1_000_000, uuid.uuid4().int
+    return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | chance & ~(0xF << 76) & (1 << 80) - 1))
+
+
+def file_refusal(
+    database: Database, procedure: Procedure, origin: Origin, reason: str, spool: Spool
+) -> str:
+    """Records that a run was refused, in the spool if need be; returns the record's id."""
+    values = {
+        "run_id": new_run_id(),
+        "error": one_line(reason, 1000),
+        **_where_from(database, procedure, origin),
+    }
+    try:
+        with database.transaction() as transaction:
+            _write_refusal(transaction, values, filed_late=False)
+    except UNWRITABLE:
+        spool.put("run_refused", {**values, "ended_at": datetime.now(UTC)})
+    return str(values["run_id"])
+
+
+def file_opened(transaction: Transaction, entry: Entry) -> None:
+    """Files a run that was opened while the database was away."""
+    transaction.run(load("notebook_runs")["open_run"], **entry.content, filed_late=True)
+
+
+def file_closed(transaction: Transaction, entry: Entry) -> None:
+    """Files how a run ended while the database was away. Raises `NotFoundError` without its row."""
+    if _write_closing(transaction, entry.content, filed_late=True) is not None:
+        return
+    run_id = entry.content["run_id"]
+    if not transaction.rows(load("notebook_runs")["find_runs"], beginning=run_id):
+        raise NotFoundError(f"there is no run {run_id} that could be closed")
+
+
+def file_refused(transaction: Transaction, entry: Entry) -> None:
+    """Files a run that was refused while the database was away."""
+    _write_refusal(transaction, entry.content, filed_late=True)
+
+
+def _write_closing(
+    transaction: Transaction, values: Mapping[str, Any], *, filed_late: bool
+) -> datetime | None:
+    """Closes a row in time or late; None when there is no open one."""
+    ended_at: datetime | None = transaction.value(
+        load("notebook_runs")["close_run"], filed_late=filed_late, **values
+    )
+    return ended_at
+
+
+def _write_refusal(
+    transaction: Transaction, values: Mapping[str, Any], *, filed_late: bool
+) -> None:
+    transaction.run(
+        load("notebook_runs")["file_refusal"],
+        filed_late=filed_late, **{"ended_at": None, **values},
+    )  # fmt: skip
 
 
 def stale_runs(database: Database) -> list[Any]:

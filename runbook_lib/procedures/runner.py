@@ -13,12 +13,12 @@ from typing import Any
 
 from runbook_lib import known_secrets
 from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook, replace_atomically
-from runbook_lib.archive.redaction import redact_notebook, redacted
+from runbook_lib.archive.redaction import redact_notebook
 from runbook_lib.archive.rendering import Page, render
 from runbook_lib.archive.store import Store, open_store
-from runbook_lib.credentials.masking import mask
-from runbook_lib.database import Database
-from runbook_lib.errors import CouldNotBeDone, RunbookError
+from runbook_lib.credentials.masking import mask, redacted
+from runbook_lib.database import Database, UnavailableDatabase
+from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError
 from runbook_lib.procedures import evidence, records
 from runbook_lib.procedures.card import METADATA_KEY
 from runbook_lib.procedures.catalogue import Procedure, find
@@ -33,6 +33,7 @@ from runbook_lib.procedures.execution import (
 from runbook_lib.procedures.parameters import ParametersRefused, check, plain
 from runbook_lib.procedures.records import ArchivedAs, Origin, Record, RunRecord
 from runbook_lib.settings import Settings
+from runbook_lib.spool import UNWRITABLE, Spool, open_spool
 
 SHORTEST_DEADLINE_SECONDS = 600.0
 DEADLINE_PER_EXPECTED = 5
@@ -53,20 +54,29 @@ def run(
     cell_deadline_seconds: float = CELL_DEADLINE_SECONDS,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> RunRecord:
     """Runs a procedure and archives what it did; returns its closed record.
 
     The record says whether the notebook ran whole (`status`) and what it found (`verdict`). Setting
-    `stop` ends it as killed. Raises `ParametersRefused` (recorded as refused), `NotFoundError`, and
-    `CouldNotBeDone` when the record could not be opened or closed, or the archive took nothing.
+    `stop` ends it as killed. While the database cannot be written, a procedure that only reads runs
+    all the same and its record waits in the spool; `on_notice` is told. Raises `ParametersRefused`
+    (recorded as refused), `NotFoundError`, and `CouldNotBeDone` when the record could not be opened or
+    closed, the archive took nothing, or a procedure with effects has no database to be recorded in.
     """
-    found = find(procedure, settings)
+    found, spool = find(procedure, settings), open_spool(settings)
     origin = Origin(actor, trigger, schedule_id, due_at)
-    values = _checked(found, parameters or {}, origin, database)
-    close_lost_runs(database, settings)
+    values = _checked(found, parameters or {}, origin, database, spool)
+    away = _tidy(database, settings)
+    if away is not None and not found.card.read_only:
+        raise _refused_without_database(found, origin, away, database, spool)
     notebook = read_notebook(json.dumps(found.notebook).encode(), found.name)
     evidence.prepare(notebook, values)
-    record = Record.open(database, found, plain(values), origin, _code_cells(notebook))
+    record = Record.open(
+        database, found, plain(values), origin, _code_cells(notebook), spool=spool, away=away
+    )
+    if record.notice:
+        on_notice(record.notice)
     directory = _private_directory(settings, record.run_id)
     try:
         (directory / "notebook.ipynb").write_bytes(notebook_bytes(notebook))
@@ -85,6 +95,22 @@ def run(
         _end(record, found, directory, _interrupted(error), origin, settings)
         raise
     return _end(record, found, directory, ending, origin, settings)
+
+
+def _tidy(database: Database, settings: Settings) -> Exception | None:
+    """Files what waits in the spool and closes lost runs; why not, when the database is away."""
+    try:
+        file_spool(database, settings)
+        close_lost_runs(database, settings)
+    except UNWRITABLE as error:
+        return error
+    return None
+
+
+def file_spool(database: Database, settings: Settings) -> None:
+    """Files what waits in the spool. Raises `DatabaseUnreachable` when it has to wait on."""
+    if problem := open_spool(settings).file(database).problem:
+        raise DatabaseUnreachable(problem)
 
 
 def close_lost_runs(database: Database, settings: Settings) -> list[str]:
@@ -118,17 +144,32 @@ def _close_lost_run(row: Any, database: Database, settings: Settings) -> bool:
 
 
 def _checked(
-    found: Procedure, parameters: Mapping[str, Any], origin: Origin, database: Database
+    found: Procedure,
+    parameters: Mapping[str, Any],
+    origin: Origin,
+    database: Database,
+    spool: Spool,
 ) -> dict[str, Any]:
     try:
         return check(found.declarations, parameters)
     except ParametersRefused as refusal:
         reason = f"{found.name} was not run. {mask(str(refusal))}"
         try:
-            records.file_refusal(database, found, origin, reason)
+            records.file_refusal(database, found, origin, reason, spool)
         except RunbookError:
             pass  # The caller is told the reason either way.
         raise ParametersRefused(reason) from None
+
+
+def _refused_without_database(
+    found: Procedure, origin: Origin, away: Exception, database: Database, spool: Spool
+) -> CouldNotBeDone:
+    reason = (
+        f"{found.name} was not run: it changes {found.card.changes}, and the database cannot be written. "
+        f"{mask(str(away))}"
+    )
+    records.file_refusal(database, found, origin, reason, spool)
+    return CouldNotBeDone(reason)
 
 
 def _end(
@@ -143,6 +184,8 @@ def _end(
     notebook = _executed(directory)
     finding = evidence.judge(notebook, ending)
     facts = _facts(record.run_id, found.name, origin, finding, record.started_at)
+    if record.notice:
+        facts["record"] = "kept in the spool, filed late: the database could not be written"
     try:
         archived = _archive(notebook, facts, finding, open_store(settings), settings)
     except CouldNotBeDone as error:
@@ -154,6 +197,7 @@ def _end(
     return RunRecord(
         record.run_id, found.name, finding.status, finding.verdict, redacted(finding.results),
         finding.error, finding.cells_done, finding.cells_total, record.started_at, ended_at, archived,
+        notice=record.notice,
     )  # fmt: skip
 
 
@@ -242,10 +286,11 @@ def _interrupted(error: BaseException) -> Ending:
 
 def _environment(directory: Path, database: Database, settings: Settings) -> dict[str, str]:
     # The kernel gets the database's address, so that it neither looks for one nor starts one.
+    address = {} if isinstance(database, UnavailableDatabase) else {"DATABASE_URL": database.url}
     return environment_for(
         os.environ,
         directory,
-        DATABASE_URL=database.url,
+        **address,
         RUNBOOK_DATABASE_SCHEMA=database.schema,
         RUNBOOK_HOME=str(settings.runbook_home),
     )

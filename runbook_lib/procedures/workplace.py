@@ -5,25 +5,13 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
 
 from runbook_lib import __version__
 from runbook_lib.credentials.masking import one_line
-from runbook_lib.database import Connection, Database, open_database
+from runbook_lib.database import Database, UnavailableDatabase, open_database
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
 from runbook_lib.settings import Settings, load_settings
-
-
-class UnavailableDatabase(Database):
-    """Stands where the database could not be opened: whoever asks it gets the reason."""
-
-    def __init__(self, reason: RunbookError) -> None:
-        super().__init__("postgresql://unavailable/")
-        self._reason = reason
-
-    def connect(self, **_: Any) -> Connection:
-        raise self._reason
 
 
 @dataclass(frozen=True)

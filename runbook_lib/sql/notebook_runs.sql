@@ -1,27 +1,31 @@
 -- name: open_run
--- Opens the record of a run before its kernel starts. Returns its id and the database's time.
+-- Opens the record of a run before its kernel starts; late, one that was opened while the database was
+-- away. Returns its id and time.
 INSERT INTO notebook_runs (
-    procedure, parameters, actor, trigger, schedule_id, due_at, host, pid, boot_id, source_sha256,
-    code_commit, database_identity, package_versions, cells_total
+    run_id, procedure, parameters, actor, trigger, schedule_id, due_at, started_at, host, pid, boot_id,
+    source_sha256, code_commit, database_identity, package_versions, cells_total, filed_late
 )
 VALUES (
-    %(procedure)s, %(parameters)s, %(actor)s, %(trigger)s, %(schedule_id)s, %(due_at)s, %(host)s,
-    %(pid)s, %(boot_id)s, %(source_sha256)s, %(code_commit)s, %(database_identity)s,
-    %(package_versions)s, %(cells_total)s
+    %(run_id)s::uuid, %(procedure)s, %(parameters)s, %(actor)s, %(trigger)s, %(schedule_id)s, %(due_at)s,
+    coalesce(%(started_at)s::timestamptz, now()), %(host)s, %(pid)s, %(boot_id)s, %(source_sha256)s,
+    %(code_commit)s, %(database_identity)s, %(package_versions)s, %(cells_total)s, %(filed_late)s
 )
+ON CONFLICT (run_id) DO NOTHING
 RETURNING run_id::text, started_at;
 
 -- name: file_refusal
 -- Records a run that was refused before a kernel started. Values are not kept: one may be a secret.
 INSERT INTO notebook_runs (
-    procedure, status, actor, trigger, schedule_id, due_at, ended_at, host, pid, boot_id,
-    source_sha256, code_commit, database_identity, error
+    run_id, procedure, status, actor, trigger, schedule_id, due_at, started_at, ended_at, host, pid,
+    boot_id, source_sha256, code_commit, database_identity, error, filed_late
 )
 VALUES (
-    %(procedure)s, 'refused', %(actor)s, %(trigger)s, %(schedule_id)s, %(due_at)s, now(), %(host)s,
-    %(pid)s, %(boot_id)s, %(source_sha256)s, %(code_commit)s, %(database_identity)s, %(error)s
+    %(run_id)s::uuid, %(procedure)s, 'refused', %(actor)s, %(trigger)s, %(schedule_id)s, %(due_at)s,
+    coalesce(%(ended_at)s::timestamptz, now()), coalesce(%(ended_at)s::timestamptz, now()), %(host)s,
+    %(pid)s, %(boot_id)s, %(source_sha256)s, %(code_commit)s, %(database_identity)s, %(error)s,
+    %(filed_late)s
 )
-RETURNING run_id::text;
+ON CONFLICT (run_id) DO NOTHING;
 
 -- name: beat
 -- Says that a run is alive and how far it is.
@@ -32,10 +36,11 @@ WHERE run_id = %(run_id)s::uuid AND status = 'running';
 -- name: close_run
 -- Closes the record as what really happened. A run that was taken for lost meanwhile is put right.
 UPDATE notebook_runs
-SET status = %(status)s, verdict = %(verdict)s, results = %(results)s, ended_at = now(),
-    heartbeat_at = now(), cells_done = %(cells_done)s, cells_total = %(cells_total)s,
-    error = %(error)s, archive_notebook = %(archive_notebook)s, archive_html = %(archive_html)s,
-    archive_sha256 = %(archive_sha256)s
+SET status = %(status)s, verdict = %(verdict)s, results = %(results)s,
+    ended_at = coalesce(%(ended_at)s::timestamptz, now()), heartbeat_at = now(),
+    cells_done = %(cells_done)s, cells_total = %(cells_total)s, error = %(error)s,
+    archive_notebook = %(archive_notebook)s, archive_html = %(archive_html)s,
+    archive_sha256 = %(archive_sha256)s, filed_late = filed_late OR %(filed_late)s
 WHERE run_id = %(run_id)s::uuid AND status IN ('running', 'lost')
 RETURNING ended_at;
 
