@@ -91,7 +91,7 @@ WITH ended AS (
         job_id, attempt, status, started_at, completed_at, worker, stage, charged, error, error_class,
         fingerprint, exception_class, provider, http_status, provider_code, sqlstate, constraint_name,
         request_id, model, prompt_tokens, completion_tokens, tokens, cost_usd, write_seconds,
-        publish_seconds, category
+        publish_seconds, category, job_status
     )
     SELECT
         job_id, attempt, ended.run_state,
@@ -101,7 +101,7 @@ WITH ended AS (
         ended.fingerprint, ended.exception_class, ended.provider, ended.http_status, ended.provider_code,
         ended.sqlstate, ended.constraint_name, ended.request_id, ended.model, ended.prompt_tokens,
         ended.completion_tokens, ended.prompt_tokens + ended.completion_tokens, ended.cost_usd,
-        ended.write_seconds, ended.publish_seconds, settled.category
+        ended.write_seconds, ended.publish_seconds, settled.category, ended.job_state
     FROM ended
     JOIN settled USING (job_id, attempt)
 )
@@ -218,14 +218,15 @@ WITH expired AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO job_runs (
         job_id, attempt, status, started_at, completed_at, worker, stage, error, error_class, model,
-        request_id, prompt_tokens, completion_tokens, tokens, cost_usd, category
+        request_id, prompt_tokens, completion_tokens, tokens, cost_usd, category, job_status
     )
     SELECT
         expired.job_id, expired.attempt, 'lost', expired.started_at, now(), expired.worker, expired.stage,
         'The lease ran out; the worker vanished.',
         CASE WHEN expired.lost_count + 1 >= %(quarantine_after)s THEN 'quarantined' ELSE 'worker_lost' END,
         article.model, article.request_id, article.prompt_tokens, article.completion_tokens,
-        article.prompt_tokens + article.completion_tokens, article.cost_usd, expired.category
+        article.prompt_tokens + article.completion_tokens, article.cost_usd, expired.category,
+        CASE WHEN expired.lost_count + 1 >= %(quarantine_after)s THEN 'error' ELSE 'pending' END
     FROM expired
     LEFT JOIN articles AS article ON article.job_id = expired.job_id AND article.attempt = expired.attempt
 )
@@ -247,8 +248,8 @@ WITH strangers AS MATERIALIZED (
     FROM strangers
     WHERE job.job_id = strangers.job_id
 )
-INSERT INTO job_runs (job_id, attempt, status, started_at, completed_at, worker, stage, error_class, category)
-SELECT job_id, attempt, 'released', started_at, now(), %(worker)s, stage, 'worker_stopped', category
+INSERT INTO job_runs (job_id, attempt, status, started_at, completed_at, worker, stage, error_class, category, job_status)
+SELECT job_id, attempt, 'released', started_at, now(), %(worker)s, stage, 'worker_stopped', category, 'pending'
 FROM strangers;
 
 -- name: promote_deferred_jobs

@@ -1,0 +1,121 @@
+-- What the history says, read from the rollup: periods are given as the moments at which they begin and
+-- end, and `minutes` is the width of the slots that they are made of.
+
+-- name: attempts_by_period
+-- Attempts by outcome and ended jobs, of each period that had any.
+SELECT
+    position::integer AS position,
+    sum(completed)::bigint AS completed,
+    sum(error)::bigint AS error,
+    sum(lost)::bigint AS lost,
+    sum(released)::bigint AS released,
+    sum(left_out)::bigint AS left_out,
+    sum(jobs_completed)::bigint AS jobs_completed,
+    sum(jobs_failed)::bigint AS jobs_failed,
+    max(last_completed_at) AS last_completed_at
+FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) WITH ORDINALITY AS period (since, until, position)
+JOIN run_slots ON minutes = %(minutes)s AND begins >= period.since AND begins < period.until
+GROUP BY 1;
+
+-- name: durations_by_period
+-- Durations of each period by stage or model, on the logarithmic scale: counts of the same bucket add up.
+WITH slot AS MATERIALIZED (
+    SELECT
+        position::integer AS position,
+        CASE %(by)s WHEN 'model' THEN model ELSE stage END AS name,
+        attempts, seconds, longest, buckets, counts
+    FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) WITH ORDINALITY AS period (since, until, position)
+    JOIN run_slot_durations ON minutes = %(minutes)s AND begins >= period.since AND begins < period.until
+    WHERE stage = ANY (%(stages)s) AND completed = ANY (%(completed)s)
+), total AS (
+    SELECT position, name, sum(attempts)::bigint AS attempts, sum(seconds) AS seconds, max(longest)::double precision AS longest
+    FROM slot
+    GROUP BY 1, 2
+), bucket AS (
+    SELECT position, name, bucket, sum(count)::bigint AS count
+    FROM slot
+    CROSS JOIN LATERAL unnest(buckets, counts) AS held (bucket, count)
+    GROUP BY 1, 2, 3
+), scale AS (
+    SELECT position, name, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(count ORDER BY bucket) AS counts
+    FROM bucket
+    GROUP BY 1, 2
+)
+SELECT position, name, attempts, seconds, longest, buckets, counts
+FROM total
+JOIN scale USING (position, name)
+ORDER BY position, name;
+
+-- name: failures
+-- Attempts that failed in whole hours, by class and cause, the most frequent first; the hashes of their
+-- jobs, to count distinct ones.
+WITH cause AS (
+    SELECT
+        error_class, fingerprint,
+        sum(attempts)::bigint AS attempts,
+        min(first_seen) AS first_seen,
+        max(last_seen) AS last_seen
+    FROM run_hour_failures
+    WHERE begins >= %(since)s AND begins < %(until)s
+    GROUP BY 1, 2
+), job AS (
+    SELECT error_class, fingerprint, array_agg(DISTINCT hash) AS hashes, max(cardinality(job_hashes)) AS longest
+    FROM run_hour_failures
+    CROSS JOIN LATERAL unnest(job_hashes) AS hash
+    WHERE begins >= %(since)s AND begins < %(until)s
+    GROUP BY 1, 2
+)
+SELECT
+    error_class, fingerprint, attempts, first_seen, last_seen, sample_job, sample, longest,
+    cardinality(hashes) AS hash_count,
+    (ARRAY(SELECT hash FROM unnest(hashes) AS hash ORDER BY hash LIMIT 64))[64] AS sixty_fourth
+FROM cause
+JOIN job USING (error_class, fingerprint)
+LEFT JOIN failure_samples USING (error_class, fingerprint)
+ORDER BY attempts DESC, error_class, fingerprint;
+
+-- name: cost_by_period
+-- Calls, tokens and cost of each period by model, of all attempts, the failed ones too.
+SELECT
+    position::integer AS position, model,
+    sum(calls)::bigint AS calls,
+    sum(prompt_tokens)::bigint AS prompt_tokens,
+    sum(completion_tokens)::bigint AS completion_tokens,
+    sum(tokens)::bigint AS tokens,
+    sum(cost_usd)::double precision AS cost_usd,
+    sum(calls_without_price)::bigint AS calls_without_price
+FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) WITH ORDINALITY AS period (since, until, position)
+JOIN run_slot_costs ON minutes = %(minutes)s AND begins >= period.since AND begins < period.until
+GROUP BY 1, 2
+ORDER BY 1, 2;
+
+-- name: stored_runs
+-- How many runs there are, how many are older than a moment, and when the oldest and the newest ended, to
+-- the hour.
+SELECT
+    coalesce(sum(attempts), 0)::bigint AS runs,
+    coalesce(sum(attempts) FILTER (WHERE begins < %(before)s), 0)::bigint AS old_runs,
+    min(begins) AS oldest, max(begins) AS newest
+FROM (
+    SELECT begins, completed + error + lost + released + left_out AS attempts
+    FROM run_slots
+    WHERE minutes = 60
+) AS hours;
+
+-- name: queue
+-- What waits and what is being worked on: how many, since when the oldest, by state. `due` may be claimed
+-- now, `deferred` later, `expired` lost its worker.
+SELECT state, count(*) AS jobs, min(since) AS oldest_at, extract(epoch FROM now() - min(since))::double precision AS oldest_seconds
+FROM (
+    SELECT
+        CASE
+            WHEN status = 'pending' AND (run_at IS NULL OR run_at <= now()) THEN 'due'
+            WHEN status = 'pending' THEN 'deferred'
+            WHEN lease_until < now() THEN 'expired'
+            ELSE 'processing'
+        END AS state,
+        CASE WHEN status = 'pending' THEN greatest(run_at, created_at) ELSE started_at END AS since
+    FROM jobs
+    WHERE status IN ('pending', 'processing')
+) AS waiting
+GROUP BY 1;
