@@ -14,6 +14,7 @@ from runbook_lib.errors import EXIT_COULD_NOT_BE_DONE, RunbookError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("runbook_lib.cli.workbench", "demo", "Publish the example topics into a sandbox, then write the weekly report."),
     "up": ("runbook_lib.cli.workbench", "up", "Run everything that there is, until Ctrl-C."),
+    "console": ("runbook_lib.cli.console", "console", "Serve the pages and the functions over HTTP; print a login link."),
     "doctor": ("runbook_lib.cli.doctor", "doctor", "Say in words what is wrong with the database, a key or the site."),
     "db": ("runbook_lib.cli.db", "db", "The database: up, down, status, url, migrate."),
     "jobs": ("runbook_lib.cli.jobs", "jobs", "Jobs: add, list, show, retry, cancel."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli.output import json_option, print_json
+from runbook_lib.cli.output import current_actor, json_option, print_json
 from runbook_lib.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ..
                 click.echo(line)
             _say_what_happened(outcome, f"demo --home {home}" if home else "demo")
         if stay_up and on_a_terminal():
-            return keep_up(settings)
+            return keep_up(settings, current_actor(None))
     return outcome.exit_code
 
 
@@ -69,7 +69,7 @@ def up() -> Any:
     from runbook_lib.settings import load_settings
     from runbook_lib.workbench.up import up as keep_up
 
-    return keep_up(load_settings())
+    return keep_up(load_settings(), current_actor(None))
 
 
 def _say_what_happened(outcome: Outcome, demo_command: str) -> None:

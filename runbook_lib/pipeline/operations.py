@@ -45,9 +45,15 @@ def list_jobs(
     error_class: str | None = None,
     category: str | None = None,
     since: datetime | None = None,
+    search: str | None = None,
+    before: str | None = None,
     row_count: int = 50,
 ) -> list[dict[str, Any]]:
-    """The newest jobs, newest first. `since` is the time of their last change."""
+    """The newest jobs, newest first. `since` is the time of their last change.
+
+    `search` is a part of the topic or of the last error, in any case of letters; `before` is the id of
+    the last job that was seen, to go on from there.
+    """
     with database.transaction(read_only=True) as transaction:
         rows = transaction.rows(
             _SQL["list_jobs"],
@@ -55,6 +61,8 @@ def list_jobs(
             error_class=error_class,
             category=category,
             since=since,
+            search=None if search is None else f"%{_literal(search)}%",
+            before=before,
             row_count=row_count,
         )
     return [row._asdict() for row in rows]
@@ -140,6 +148,11 @@ def find_job_id(transaction: Transaction, given: str) -> str:
         )
     found: str = rows[0].job_id
     return found
+
+
+def _literal(text: str) -> str:
+    """A text as LIKE takes it for itself."""
+    return re.sub(r"([\\%_])", r"\\\1", text)
 
 
 def full_job_id(given: str) -> str:

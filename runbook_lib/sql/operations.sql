@@ -1,7 +1,7 @@
 -- What an operator asks of jobs.
 
 -- name: list_jobs
--- The newest jobs by status, error class, category and time of their last change.
+-- The newest jobs by status, error class, category, time of their last change and a part of their texts.
 SELECT
     job_id::text, status, left(topic, 4000) AS topic, retry_count, last_error, post_id, post_url,
     post_status, error_class, category, stage, priority, attempt, max_retries, worker, run_at, source,
@@ -11,6 +11,8 @@ WHERE (%(status)s::text IS NULL OR status = %(status)s)
     AND (%(error_class)s::text IS NULL OR error_class = %(error_class)s)
     AND (%(category)s::text IS NULL OR lower(category) = lower(%(category)s))
     AND (%(since)s::timestamptz IS NULL OR updated_at >= %(since)s)
+    AND (%(search)s::text IS NULL OR topic ILIKE %(search)s OR last_error ILIKE %(search)s)
+    AND (%(before)s::uuid IS NULL OR job_id < %(before)s::uuid)
 ORDER BY job_id DESC
 LIMIT %(row_count)s;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 from runbook_lib.workbench.children import Program, dying_with_parent
 
 SCHEDULER_STOP_GRACE_SECONDS = 60.0
+CONSOLE_STOP_GRACE_SECONDS = 15.0
+# Where another clone's console has the usual port already, the next free one of so many is taken.
+PORTS_TRIED = 20
 # What a worker takes beyond its own grace time, to hand its jobs back.
 HAND_BACK_SECONDS = 10.0
 
@@ -27,13 +31,31 @@ def worker_command(*arguments: str) -> list[str]:
 
 
 def lasting_programs(settings: Settings) -> list[Program]:
-    """What `runbook up` keeps running, in the order of starting."""
+    """What `runbook up` keeps running, in the order of starting. The console listens where they say."""
     worker_grace = settings.runbook_stop_grace_seconds + HAND_BACK_SECONDS
     scheduler = runbook_command("schedule", "start")
+    console = runbook_command("console", "--quiet", "--address", settings.runbook_console_address)
     return [
         Program("worker", worker_command(), worker_grace),
         Program("scheduler", scheduler, SCHEDULER_STOP_GRACE_SECONDS),
+        Program("console", console, CONSOLE_STOP_GRACE_SECONDS),
     ]
+
+
+def with_free_console_address(settings: Settings) -> Settings:
+    """The settings with a console address that is free; one that was set on purpose stays as it is."""
+    if "runbook_console_address" in settings.model_fields_set:
+        return settings
+    host, _, port = settings.runbook_console_address.rpartition(":")
+    for candidate in range(int(port), int(port) + PORTS_TRIED):
+        try:
+            with socket.create_server((host, candidate)):
+                return settings.model_copy(
+                    update={"runbook_console_address": f"{host}:{candidate}"}
+                )
+        except OSError:
+            continue
+    return settings
 
 
 def ask(*arguments: str) -> Any:

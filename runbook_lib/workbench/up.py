@@ -6,12 +6,18 @@ import os
 import sys
 import threading
 
+from runbook_lib.credentials.console_tokens import login_link
 from runbook_lib.database import Database, open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL
 from runbook_lib.pipeline.providers import Providers, resolve_providers
 from runbook_lib.settings import Settings
 from runbook_lib.workbench.children import Children
-from runbook_lib.workbench.programs import attend, lasting_programs, worker_command
+from runbook_lib.workbench.programs import (
+    attend,
+    lasting_programs,
+    with_free_console_address,
+    worker_command,
+)
 
 _PRINTING = threading.Lock()
 
@@ -20,7 +26,7 @@ def on_a_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def up(settings: Settings) -> int:
+def up(settings: Settings, actor: str) -> int:
     """Holds the database and the sandbox, and keeps a worker and the scheduler running.
 
     Without a terminal nobody could stop it: then a worker takes one pass over the queue.
@@ -34,11 +40,13 @@ def up(settings: Settings) -> int:
             print(line, flush=True)
         if not on_a_terminal():
             return attend(worker_command("--until-empty"))
-        return stay_up(settings)
+        return stay_up(settings, actor)
 
 
-def stay_up(settings: Settings) -> int:
-    """Keeps the programs running until Ctrl-C or SIGTERM."""
+def stay_up(settings: Settings, actor: str) -> int:
+    """Keeps the programs running until Ctrl-C or SIGTERM; prints a link that signs `actor` in."""
+    settings = with_free_console_address(settings)
+    print(f"Console:   {login_link(settings, actor)}", flush=True)
     print("Ctrl-C stops everything, in order.", flush=True)
     children = Children(lasting_programs(settings), os.environ, _say)
     return EXIT_DONE if children.keep_running() else EXIT_NOT_WELL
