@@ -178,6 +178,33 @@ class Settings(BaseSettings):
         """The `.env` that these settings were read from, whether it exists or not."""
         return self._source_file
 
+    @property
+    def attached(self) -> bool:
+        """Whether the pipeline is not ours: then its database is only read."""
+        return self.runbook_mapping is not None
+
+    def own_tables_url(self) -> SecretStr | None:
+        """The database that holds our own tables; None: the embedded one.
+
+        For a pipeline that is not ours that is `RUNBOOK_DATABASE_URL`, else a schema of our own in its
+        database when `RUNBOOK_DATABASE_SCHEMA` names one. Raises `ConfigurationError` when the settings
+        contradict each other.
+        """
+        if not self.attached:
+            if self.runbook_database_url is not None:
+                raise ConfigurationError(
+                    "RUNBOOK_DATABASE_URL is set and RUNBOOK_MAPPING is not. For our own pipeline DATABASE_URL "
+                    "says where everything is; for one that is not ours set RUNBOOK_MAPPING too (docs/adopting.md)."
+                )
+            return self.database_url
+        if self.database_url is None:
+            raise ConfigurationError(
+                "RUNBOOK_MAPPING is set and DATABASE_URL is not: it names the database of the pipeline that is mapped."
+            )
+        if self.runbook_database_url is not None:
+            return self.runbook_database_url
+        return self.database_url if "runbook_database_schema" in self.model_fields_set else None
+
     def make_secrets_known(self) -> None:
         """Registers every secret value for masking."""
         for field in type(self).model_fields:

@@ -16,7 +16,7 @@ from runbook_lib.cli.output import (
     print_json,
     print_table,
 )
-from runbook_lib.database import open_database, open_reachable_or_not
+from runbook_lib.database import open_own_pipeline
 from runbook_lib.errors import UsageError
 from runbook_lib.pipeline import brakes
 from runbook_lib.pipeline.brakes import Pause, ProviderState
@@ -48,7 +48,7 @@ def pause(
     end = moment(until, now, direction=1) if until else None
     if length:
         end = now + length_of_time(length)
-    with open_reachable_or_not(load_settings()) as database:
+    with open_own_pipeline(load_settings(), reachable_or_not=True) as database:
         paused = brakes.pause(
             database,
             brakes.providers_named(provider),
@@ -72,7 +72,7 @@ def pause(
 @json_option
 def resume(provider: str, reason: str | None, actor: str | None, as_json: bool) -> None:
     """Ends a pause, also one that a worker began."""
-    with open_reachable_or_not(load_settings()) as database:
+    with open_own_pipeline(load_settings(), reachable_or_not=True) as database:
         ended = brakes.resume(
             database, brakes.providers_named(provider), actor=current_actor(actor), reason=reason
         )
@@ -94,7 +94,7 @@ def limits() -> None:
 @json_option
 def show_limits(as_json: bool) -> None:
     """Limits, what was used of them today (UTC), and pauses."""
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         states = brakes.provider_states(database)
     _show_states(states, as_json)
 
@@ -128,7 +128,7 @@ def set_limits(
     if without:
         spending = provider == "openai"
         chosen = {name: None for name in brakes.LIMITS if spending or not name.startswith("daily_")}
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         state = brakes.set_limits(
             database, provider, chosen, actor=current_actor(actor), reason=reason
         )
@@ -142,7 +142,7 @@ def workers(context: click.Context, as_json: bool) -> None:
     """Workers, with the age of their last sign of life; `workers drain NAME` asks one to end."""
     if context.invoked_subcommand is not None:
         return
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         found = brakes.list_workers(database)
     if as_json:
         print_json(found)
@@ -172,7 +172,7 @@ def workers(context: click.Context, as_json: bool) -> None:
 @json_option
 def drain(name: str, reason: str | None, actor: str | None, as_json: bool) -> None:
     """Asks a worker to finish what it has, to take nothing more and to end."""
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         drained = brakes.drain_worker(database, name, actor=current_actor(actor), reason=reason)
     if as_json:
         print_json(drained)

@@ -29,7 +29,7 @@ from runbook_lib.cli.output import (
     print_table,
 )
 from runbook_lib.cli.progress import progress_bar
-from runbook_lib.database import Database, open_database
+from runbook_lib.database import Database, open_own_pipeline
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, UsageError
 from runbook_lib.pipeline import operations, retries
 from runbook_lib.pipeline.intake import IntakeResult, add_jobs
@@ -81,7 +81,7 @@ def add_command(
     result = IntakeResult()
     try:
         with (
-            open_database(settings) as database,
+            open_own_pipeline(settings) as database,
             _rejects_file(rejects_path, file) as rejects,
             progress_bar("Adding", "B", unit_scale=True) as progress,
         ):
@@ -160,7 +160,7 @@ def list_command(
     as_json: bool,
 ) -> None:
     """The newest jobs, newest first."""
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         found = operations.list_jobs(
             database,
             status=status,
@@ -194,7 +194,7 @@ def list_command(
 @json_option
 def show_command(job_id: str, as_json: bool) -> None:
     """A job with every attempt, its article and its events. The beginning of the id is enough."""
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         history = operations.show_job(database, job_id)
     if as_json:
         print_json(vars(history))
@@ -251,7 +251,7 @@ def cancel_command(
     job_ids: tuple[str, ...], reason: str | None, actor: str | None, as_json: bool
 ) -> None:
     """Cancels pending jobs: they end as error, class cancelled. The beginning of an id is enough."""
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         cancelled = [
             operations.cancel_job(database, each, actor=current_actor(actor), reason=reason)
             for each in job_ids
@@ -309,7 +309,7 @@ def retry_command(
     if unknown := sorted(set(chosen) - {"class", "category", "since", "until"}):
         raise UsageError(f"--where takes class=… and category=…, not {', '.join(unknown)}.")
     who = current_actor(actor)
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         if job_ids:
             chosen = {"job_ids": _failed_jobs(database, job_ids)}
         plan = planned.plan(

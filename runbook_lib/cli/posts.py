@@ -19,7 +19,7 @@ from runbook_lib.cli.changes import (
 )
 from runbook_lib.cli.output import actor_option, current_actor, json_option
 from runbook_lib.cli.progress import progress_bar
-from runbook_lib.database import open_database
+from runbook_lib.database import open_own_pipeline
 from runbook_lib.errors import UsageError
 from runbook_lib.settings import load_settings
 
@@ -94,7 +94,7 @@ def _plan_and_apply(
             raise UsageError(f"--where takes {', '.join(WHERE)}, each once; got {name}={value}.")
         parameters[name] = value
     who = current_actor(actor)
-    with open_database(load_settings()) as database:
+    with open_own_pipeline(load_settings()) as database:
         plan = changes.plan(database, kind, parameters, actor=who, row_limit=row_limit)
         if not execute or not (plan.row_count or as_json):
             show_plan(plan, as_json)

@@ -26,6 +26,7 @@ from runbook_lib.errors import (
     DatabaseUnreachable,
     DeadlineExceeded,
     RunbookError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ _NOT_AN_ADDRESS = (
 # and the connection stays of use.
 _SERVER_LEAD = 0.9
 _LONGEST_SERVER_LEAD_SECONDS = 0.5
+NOTHING_IS_WRITTEN = (
+    "RUNBOOK_MAPPING says that this pipeline is not ours: nothing is ever written in its database. "
+    "What is ours stands in the database that `runbook db status` shows."
+)
 # Shut down or terminated (57P…), connection failure (08…; what PgBouncer answers too), idle too long.
 _ENDED_BY_THE_SERVER = ("57P", "08", "25P03", "25P04")
 
@@ -88,6 +93,11 @@ def address_without_secret(url: str) -> str:
     """Host, port and database of an address, to show to people: `host:port/database`."""
     parts = urlsplit(url)
     return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+
+
+def quoted_name(name: str) -> str:
+    """A name as SQL takes it, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 class Transaction:
@@ -142,11 +152,19 @@ class Connection:
     """One connection; every transaction on it ends within its deadline, whatever the link does."""
 
     def __init__(
-        self, raw: psycopg2.extensions.connection, schema: str, deadline_seconds: float
+        self,
+        raw: psycopg2.extensions.connection,
+        schema: str,
+        deadline_seconds: float,
+        *,
+        path: str | None = None,
+        never_writes: bool = False,
     ) -> None:
         self.raw = raw
         self._schema = schema
+        self._path = path or f"{quoted_name(schema)}, public"
         self._deadline_seconds = deadline_seconds
+        self._never_writes = never_writes
 
     @contextmanager
     def transaction(
@@ -161,8 +179,11 @@ class Connection:
         `deadline_seconds` bounds the whole block, on the server (`statement_timeout`) and on the
         link (the socket is shut). `lock_timeout_seconds` must be shorter, so that waiting for a lock
         can be told from a slow statement. Raises `DeadlineExceeded`, `DatabaseUnreachable`,
-        `DatabaseNotMigrated`; other database errors pass as psycopg2 classes them.
+        `DatabaseNotMigrated`; other database errors pass as psycopg2 classes them. Raises `UsageError` for
+        a transaction that could write where nothing may be written.
         """
+        if self._never_writes and not read_only:
+            raise UsageError(NOTHING_IS_WRITTEN)
         seconds = deadline_seconds or self._deadline_seconds
         deadline = Deadline.after(seconds)
         with WATCHDOG.guard(deadline, lambda: shut_descriptor(self.raw.fileno())) as guard:
@@ -174,7 +195,8 @@ class Connection:
                     cursor.execute("COMMIT")
             except psycopg2.Error as error:
                 self._roll_back()
-                explained = _ours(error, guard, seconds, self._schema)
+                schema = None if self._never_writes else self._schema
+                explained = _ours(error, guard, seconds, schema)
                 if explained is error:
                     raise
                 raise explained from error
@@ -191,7 +213,7 @@ class Connection:
         lock_timeout = min(lock_timeout_seconds or seconds * 0.5, server * 0.9)
         return (
             f"BEGIN{' READ ONLY' if read_only else ''}; "
-            f'SET LOCAL search_path TO "{self._schema}", public; '
+            f"SET LOCAL search_path TO {self._path}; "
             f"SET LOCAL statement_timeout TO {max(1, int(server * 1000))}; "
             f"SET LOCAL lock_timeout TO {max(1, int(lock_timeout * 1000))}; "
             f"SET LOCAL idle_in_transaction_session_timeout TO {max(1, int(seconds * 1000)) + 1000}"
@@ -225,7 +247,9 @@ class Connection:
 class Database:
     """Where the tables are and how to reach them. Opening it connects to nothing yet.
 
-    `hold` is what keeps a shared embedded server up while this object is in use.
+    `hold` is what keeps a shared embedded server up while this object is in use. `never_writes`: it is
+    somebody else's, and every transaction on it must be read only. `only_schema`: names are looked up in
+    the schema alone and not in `public` as well, where tables of the same name may be somebody else's.
     """
 
     def __init__(
@@ -236,6 +260,8 @@ class Database:
         deadline_seconds: float = 30,
         application_name: str = "runbook",
         hold: Any = None,
+        never_writes: bool = False,
+        only_schema: bool = False,
     ) -> None:
         self._url = normalise_url(url)
         known_secrets.register_address(self._url, "the database password")
@@ -244,6 +270,8 @@ class Database:
         self.schema = schema
         self.deadline_seconds = deadline_seconds
         self.application_name = application_name
+        self.never_writes = never_writes
+        self._path = quoted_name(schema) if only_schema else f"{quoted_name(schema)}, public"
         self._hold = hold
 
     def __repr__(self) -> str:
@@ -273,7 +301,13 @@ class Database:
             self._hold.ensure()
             raw = self._connect(connect_timeout_seconds)
         raw.autocommit = True
-        return Connection(raw, self.schema, self.deadline_seconds)
+        return Connection(
+            raw,
+            self.schema,
+            self.deadline_seconds,
+            path=self._path,
+            never_writes=self.never_writes,
+        )
 
     def _connect(self, timeout_seconds: float, **factories: Any) -> psycopg2.extensions.connection:
         try:
@@ -304,7 +338,10 @@ class Database:
 
         seconds = deadline_seconds or self.deadline_seconds
         return guarded_engine(
-            lambda **factories: self._connect(10, **factories), f'"{self.schema}", public', seconds
+            lambda **factories: self._connect(10, **factories),
+            self._path,
+            seconds,
+            read_only=self.never_writes,
         )
 
     def close(self) -> None:
@@ -330,12 +367,17 @@ class UnavailableDatabase(Database):
         raise self.reason
 
 
-def _ours(error: psycopg2.Error, guard: Guard, seconds: float, schema: str) -> Exception:
+def _ours(error: psycopg2.Error, guard: Guard, seconds: float, schema: str | None) -> Exception:
+    """The error in our words. `schema` is that of our own tables; None where the tables are not ours."""
     if isinstance(error, psycopg2.errors.QueryCanceled) and not _timed_out(guard, seconds):
         return CouldNotBeDone(f"The statement was cancelled at the server: {_first_line(error)}")
     if guard.expired or isinstance(error, psycopg2.errors.QueryCanceled):
         return DeadlineExceeded(f"The database did not answer within {seconds:g} s.")
     if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
+        if schema is None:
+            return CouldNotBeDone(
+                f"{_first_line(error)}. The pipeline's tables are not as RUNBOOK_MAPPING has them: `runbook doctor` compares them."
+            )
         return DatabaseNotMigrated(
             f"{_first_line(error)} (schema {schema!r}). Run `runbook db migrate`, or set RUNBOOK_DATABASE_SCHEMA."
         )

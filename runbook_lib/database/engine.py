@@ -13,9 +13,15 @@ from runbook_lib.deadlines import WATCHDOG, Deadline, shut_descriptor
 
 
 def guarded_engine(
-    connect: Callable[..., psycopg2.extensions.connection], path: str, deadline_seconds: float
+    connect: Callable[..., psycopg2.extensions.connection],
+    path: str,
+    deadline_seconds: float,
+    *,
+    read_only: bool = False,
 ) -> sqlalchemy.Engine:
     """An engine without a pool of its own over `connect`; `path` is the schemas to search.
+
+    With `read_only` each of its transactions begins as `READ ONLY`.
 
     Every statement and commit ends within `deadline_seconds`, also when the link stalls: then the
     socket is shut and the connection is of no more use.
@@ -41,7 +47,8 @@ def guarded_engine(
 
     def open_connection() -> psycopg2.extensions.connection:
         raw = connect(connection_factory=GuardedConnection, cursor_factory=Cursor)
-        raw.autocommit = False
+        # Not a setting of the session, which a pooler would hand on: psycopg2 sends BEGIN READ ONLY.
+        raw.set_session(readonly=read_only or None, autocommit=False)
         return raw
 
     def begin(link: sqlalchemy.Connection) -> None:

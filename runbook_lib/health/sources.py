@@ -7,52 +7,127 @@ to theirs: statements read two relations, `jobs` and `runs`, that are put in fro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from runbook_lib.database import Database, open_database
 from runbook_lib.database.statements import Statement
+from runbook_lib.errors import ConfigurationError
+from runbook_lib.health.attachment import TheirDefinitions, our_definitions
+from runbook_lib.health.mapping_reader import PipelineMapping, read_mapping
+from runbook_lib.health.relations import require_known
 from runbook_lib.settings import Settings
 
 _WITH = re.compile(r"\A\s*WITH\s+(RECURSIVE\s+)?", re.IGNORECASE)
-# Relation → how our own tables are read.
-_OURS = {"jobs": "SELECT * FROM content_jobs", "runs": "SELECT * FROM job_runs"}
 
 
 @dataclass(frozen=True)
 class Sources:
     """The two databases of a process.
 
-    `pipeline` holds jobs and runs and is only read in attached mode; `bookkeeping` holds our tables.
+    `pipeline` holds jobs and runs and is only read in attached mode: a transaction that could write is
+    refused there. `bookkeeping` holds our tables. `mapping` is how theirs are read; None: they are ours.
     """
 
     pipeline: Database
     bookkeeping: Database
     attached: bool = False
+    mapping: PipelineMapping | None = None
+    definitions: Callable[[], Mapping[str, str]] = our_definitions
 
     def reading(self, statement: Statement) -> Statement:
-        """The statement with `jobs` and `runs`, as far as it names them, defined in front of it."""
-        return with_relations(statement, _OURS)
+        """The statement with `jobs` and `runs`, as far as it names them, defined in front of it.
+
+        In attached mode raises `ConfigurationError` for a mapping that does not fit their tables.
+        """
+        return with_relations(statement, self.definitions())
 
     def missing(self, needs: Iterable[str]) -> list[str]:
-        """Of columns such as `runs.started_at`, those that this pipeline does not have."""
-        return []
+        """Of columns such as `runs.started_at`, those that this pipeline does not have.
+
+        Raises `ValueError` for a need that is not in the vocabulary (`health/relations.py`).
+        """
+        needs = list(needs)
+        require_known(needs)
+        return [] if self.mapping is None else self.mapping.missing(needs)
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether it is known until when a job is held. Where not, a job is stuck by its age, and may
+        still be running."""
+        return not self.missing(["jobs.lease_until"])
+
+    @property
+    def has_history(self) -> bool:
+        """Whether every attempt is a run. Where not, the runs are the jobs' last attempts, and earlier
+        ones are invisible."""
+        return self.mapping is None or (
+            self.mapping.runs is not None and not self.mapping.runs_are_jobs
+        )
 
     def close(self) -> None:
         self.pipeline.close()
         if self.bookkeeping is not self.pipeline:
             self.bookkeeping.close()
 
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def open_sources(
     settings: Settings, application_name: str = "runbook", *, require_schema: bool = True
 ) -> Sources:
-    """The databases that the settings name. Raises what `open_database` raises."""
-    database = open_database(settings, application_name, require_schema=require_schema)
-    return Sources(database, database)
+    """The databases that the settings name.
+
+    In attached mode the mapping is read and compared with their catalog, and nothing of ours has to be in
+    their database. Raises what `open_database` raises, and `ConfigurationError` for a mapping that is
+    wrong. Without `require_schema` no connection is made yet, and the mapping is compared when a statement
+    first needs it.
+    """
+    if settings.runbook_mapping is None:
+        database = open_database(settings, application_name, require_schema=require_schema)
+        return Sources(database, database)
+    mapping = read_mapping(settings.runbook_mapping)
+    refuse_their_schema(settings, mapping)
+    pipeline = their_database(settings, mapping, application_name)
+    definitions = TheirDefinitions(pipeline, mapping)
+    if require_schema:
+        definitions()
+    bookkeeping = open_database(settings, application_name, require_schema=require_schema)
+    return Sources(pipeline, bookkeeping, True, mapping, definitions)
 
 
-def with_relations(statement: Statement, definitions: dict[str, str]) -> Statement:
+def their_database(
+    settings: Settings, mapping: PipelineMapping, application_name: str = "runbook"
+) -> Database:
+    """The database of a pipeline that is not ours. Every transaction on it must be read only."""
+    settings.own_tables_url()  # refuses settings that contradict each other
+    assert settings.database_url is not None
+    return Database(
+        settings.database_url.get_secret_value(),
+        schema=mapping.jobs.schema,
+        deadline_seconds=settings.runbook_database_deadline_seconds,
+        application_name=application_name,
+        never_writes=True,
+    )
+
+
+def refuse_their_schema(settings: Settings, mapping: PipelineMapping) -> None:
+    """Raises `ConfigurationError` when our tables would stand in a schema of theirs."""
+    ours, place = settings.runbook_database_schema, settings.own_tables_url()
+    theirs = sorted({mapped.schema for mapped in mapping.tables})
+    if place is not None and place == settings.database_url and ours in theirs:
+        raise ConfigurationError(
+            f"RUNBOOK_DATABASE_SCHEMA is {ours!r}, the schema of {mapping.jobs.title}: our tables never stand "
+            "beside those of a pipeline that is not ours. Name a schema of its own, or another database in "
+            "RUNBOOK_DATABASE_URL, or neither for the embedded one."
+        )
+
+
+def with_relations(statement: Statement, definitions: Mapping[str, str]) -> Statement:
     """A statement with CTEs for the relations that it names, in front of its own."""
     named = [
         f"{name} AS NOT MATERIALIZED (\n{definition}\n)"

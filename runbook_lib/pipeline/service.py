@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from runbook_lib.database import Database, open_database
+from runbook_lib.database import Database, open_own_pipeline
 from runbook_lib.pipeline.attempt import Attempt, Completed
 from runbook_lib.pipeline.model import Job
 from runbook_lib.pipeline.options import WorkerOptions
@@ -42,7 +42,7 @@ def run_worker(
         settings_digest=settings_digest(settings),
     )
     with (
-        open_database(settings, APPLICATION_NAME) as database,
+        open_own_pipeline(settings, APPLICATION_NAME) as database,
         resolve_providers(settings) as providers,
     ):
         print(providers.describe(), file=sys.stderr)
