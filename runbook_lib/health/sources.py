@@ -15,7 +15,7 @@ from runbook_lib.database.statements import Statement
 from runbook_lib.errors import ConfigurationError
 from runbook_lib.health.attachment import TheirDefinitions, our_definitions
 from runbook_lib.health.mapping_reader import PipelineMapping, read_mapping
-from runbook_lib.health.relations import require_known
+from runbook_lib.health.relations import RELATIONS, require_known
 from runbook_lib.settings import Settings
 
 _WITH = re.compile(r"\A\s*WITH\s+(RECURSIVE\s+)?", re.IGNORECASE)
@@ -40,7 +40,7 @@ class Sources:
 
         In attached mode raises `ConfigurationError` for a mapping that does not fit their tables.
         """
-        return with_relations(statement, self.definitions())
+        return with_relations(statement, self.definitions)
 
     def missing(self, needs: Iterable[str]) -> list[str]:
         """Of columns such as `runs.started_at`, those that this pipeline does not have.
@@ -127,16 +127,18 @@ def refuse_their_schema(settings: Settings, mapping: PipelineMapping) -> None:
         )
 
 
-def with_relations(statement: Statement, definitions: Mapping[str, str]) -> Statement:
+def with_relations(statement: Statement, definitions: Callable[[], Mapping[str, str]]) -> Statement:
     """A statement with CTEs for the relations that it names, in front of its own."""
     named = [
-        f"{name} AS NOT MATERIALIZED (\n{definition}\n)"
-        for name, definition in definitions.items()
-        if re.search(rf"\b(?:FROM|JOIN)\s+{name}\b", statement.text, re.IGNORECASE)
+        relation
+        for relation in RELATIONS
+        if re.search(rf"\b(?:FROM|JOIN)\s+{relation}\b", statement.text, re.IGNORECASE)
     ]
     if not named:
         return statement
+    found = definitions()
+    relations = ", ".join(f"{name} AS NOT MATERIALIZED (\n{found[name]}\n)" for name in named)
     own = _WITH.match(statement.text)
     recursive = "RECURSIVE " if own and own[1] else ""
     rest = ",\n" + statement.text[own.end() :] if own else "\n" + statement.text
-    return replace(statement, text=f"WITH {recursive}{', '.join(named)}{rest}")
+    return replace(statement, text=f"WITH {recursive}{relations}{rest}")
