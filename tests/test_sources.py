@@ -162,8 +162,8 @@ def test_without_a_history_the_runs_are_the_jobs_last_attempts(
     attach: Callable[[Shape], Sources],
 ) -> None:
     with attach(NO_HISTORY) as sources:
-        assert sorted(rows(sources, "SELECT status, error, count(*) FROM runs GROUP BY 1, 2")) == [
-            ("completed", None, 10), ("error", "boom", 10),
+        assert sorted(rows(sources, "SELECT status, job_status, error, count(*) FROM runs GROUP BY 1, 2, 3")) == [
+            ("completed", "completed", None, 10), ("error", "error", "boom", 10),
         ]  # fmt: skip
         assert not sources.has_history
 

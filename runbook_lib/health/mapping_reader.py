@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from runbook_lib.errors import ConfigurationError
-from runbook_lib.health.relations import RELATIONS
+from runbook_lib.health.relations import NOT_MAPPED, RELATIONS
 from runbook_lib.health.vocabulary import (
     JOB_COLUMNS,
     JOB_STATUSES,
@@ -110,8 +110,9 @@ class _Reader:
             raise self._complaint("jobs", "is missing: say which table holds the jobs")
         jobs = self._table("jobs", found["jobs"])
         runs = self._table("runs", found["runs"]) if "runs" in found else _runs_out_of_jobs(jobs)
-        if runs is not None and runs.title == jobs.title:
-            runs = replace(runs, only_known="status" in runs.columns)
+        if runs is not None and runs.title == jobs.title and "status" in runs.columns:
+            columns = {**runs.columns, "job_status": runs.columns["status"]}
+            runs = replace(runs, columns=columns, only_known=True)
         return PipelineMapping(self._file, jobs, runs)
 
     def _parse(self) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class _Reader:
     def _columns(self, ours: str, given: Any) -> dict[str, str]:
         where = f"{ours}.columns"
         section = self._section(where, given)
-        allowed = tuple(name for name in RELATIONS[ours] if name != "job_key")
+        allowed = tuple(name for name in RELATIONS[ours] if name not in NOT_MAPPED)
         for name in section:
             if name not in allowed and (known := _our_name(ours, name)):
                 raise self._complaint(

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+# What the reader of a mapping fills in by itself.
+NOT_MAPPED = ("job_key", "job_status")
 # The type of `job_key` is that of the key in the table.
 KEY = "key"
 MOMENT = "timestamp with time zone"
@@ -51,6 +53,7 @@ RUN_COLUMN_TYPES: Mapping[str, str] = {
     "job_key": KEY,
     "attempt": "integer",
     "status": "text",
+    "job_status": "text",
     "execution_time": MOMENT,
     "started_at": MOMENT,
     "completed_at": MOMENT,

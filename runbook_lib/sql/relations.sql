@@ -39,6 +39,7 @@ SELECT
     job_id AS job_key,
     attempt,
     status,
+    job_status,
     execution_time,
     started_at,
     completed_at,
@@ -120,7 +121,7 @@ LEFT JOIN (
 CROSS JOIN LATERAL (
     SELECT CASE
         WHEN wanted.theirs IS NULL THEN format('NULL::%%s', wanted.type)
-        WHEN wanted.ours = 'status' AND cardinality(%(words)s::text[]) > 0 THEN (
+        WHEN wanted.ours IN ('status', 'job_status') AND cardinality(%(words)s::text[]) > 0 THEN (
             SELECT format(
                 'CASE theirs.%%1$I::text %%2$s ELSE theirs.%%1$I::text END', wanted.theirs,
                 string_agg(format('WHEN %%L THEN %%L', word, meaning), ' ' ORDER BY position))
