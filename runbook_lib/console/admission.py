@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
@@ -12,6 +14,8 @@ from starlette.datastructures import Headers
 from runbook_lib.console.failed_logins import FailedLogins
 from runbook_lib.console.sessions import Session, Sessions
 from runbook_lib.credentials.console_tokens import Scope, Tokens
+from runbook_lib.functions import FUNCTIONS as FUNCTION_NAMES
+from runbook_lib.functions.addresses import curl_line
 from runbook_lib.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -95,6 +99,7 @@ class Admission:
     """The rules by which a request is let in. Whatever is not opened here is closed."""
 
     def __init__(self, settings: Settings, tokens: Tokens, sessions: Sessions) -> None:
+        self._settings = settings
         self._tokens = tokens
         self._sessions = sessions
         self._failures = FailedLogins()
@@ -187,16 +192,26 @@ class Admission:
             raise Refused(403, "You may look here, and change nothing: that needs the write token.")
 
     def _curl(self, request: Incoming) -> str:
+        """The line that would have been let in; its token stands by the name of its variable."""
         base = self._public_url or f"{request.scheme}://{request.host}"
+        name = request.path.removeprefix(FUNCTIONS)
+        if name in FUNCTION_NAMES and not request.query:
+            addressed = self._settings.model_copy(update={"runbook_public_url": base})
+            return curl_line(addressed, name, _object(request.body), request.method)
         query = f"?{request.query}" if request.query else ""
-        name = "RUNBOOK_READ_TOKEN" if request.safe else "RUNBOOK_WRITE_TOKEN"
-        data = [] if request.safe else ["-X", request.method, *_JSON_BODY]
-        words = [*data, f"{base}{request.path}{query}"]
-        quoted = " ".join(shlex.quote(word) for word in words)
-        return f'curl -H "Authorization: Bearer ${name}" {quoted}'
+        scope, data = ("READ", []) if request.safe else ("WRITE", ["-X", request.method])
+        words = " ".join(shlex.quote(word) for word in (*data, f"{base}{request.path}{query}"))
+        return f'curl -sS -H "Authorization: Bearer $RUNBOOK_{scope}_TOKEN" {words}'
 
 
-_JSON_BODY = ("-H", "Content-Type: application/json", "--data", "{}")
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 _SIGN_IN = (
     "A token is needed. In a browser, open the link that `runbook console --link` prints; elsewhere send "
     "the read or the write token as a bearer token, as this line does."

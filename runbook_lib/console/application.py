@@ -15,15 +15,17 @@ from starlette.responses import Response
 from runbook_lib.console import (
     brake_pages,
     change_pages,
+    function_routes,
     job_pages,
     login_pages,
     overview_pages,
 )
 from runbook_lib.console.access_log import AccessLog
-from runbook_lib.console.admission import Admission
+from runbook_lib.console.admission import Admission, Refused
 from runbook_lib.console.answers import Answers
 from runbook_lib.console.gate import Gate
 from runbook_lib.console.house import House
+from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
 from runbook_lib.console.workplace import Workplace
@@ -38,6 +40,7 @@ ROUTERS = (
     job_pages.router,
     brake_pages.router,
     change_pages.router,
+    function_routes.router,
 )
 DESCRIPTION = (
     "The written runbook's functions over HTTP. GET reads; POST is taken by all. Send "
@@ -64,6 +67,7 @@ def create(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         application.include_router(router)
     _answer_errors(application, house.answers)
+    _describe_tokens(application)
     application.add_middleware(
         Gate,
         admission=house.admission,
@@ -72,6 +76,15 @@ def create(settings: Settings) -> FastAPI:
         secure=house.secure,
     )
     return application
+
+
+def _describe_tokens(application: FastAPI) -> None:
+    """Names the way in, for whoever reads the OpenAPI document."""
+    schema = application.openapi()
+    schema.setdefault("components", {})["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "The read or the write token."}
+    }
+    application.openapi_schema = schema
 
 
 def _house(settings: Settings) -> House:
@@ -88,6 +101,7 @@ def _house(settings: Settings) -> House:
         pages=pages,
         answers=Answers(pages),
         log=AccessLog(lambda: workplace.context().sources.bookkeeping),
+        liveness=Liveness(),
     )
 
 
@@ -103,6 +117,10 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
 
 
 def _answer_errors(application: FastAPI, answers: Answers) -> None:
+    async def of_the_gate(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        return answers.refusal(request.scope, error)
+
     async def of_ours(request: Request, error: Exception) -> Response:
         return answers.error(request, error)
 
@@ -115,6 +133,7 @@ def _answer_errors(application: FastAPI, answers: Answers) -> None:
     async def of_an_input(request: Request, _: Exception) -> Response:
         return answers.http_error(request, 400)
 
+    application.add_exception_handler(Refused, of_the_gate)
     for kind in (RunbookError, psycopg2.Error):
         application.add_exception_handler(kind, of_ours)
     application.add_exception_handler(HTTPException, of_the_router)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from runbook_lib.console.access_log import AccessLog
 from runbook_lib.console.admission import Admission, Caller
 from runbook_lib.console.answers import Answers
+from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
 from runbook_lib.console.workplace import Workplace
@@ -31,6 +32,7 @@ class House:
     pages: Pages
     answers: Answers
     log: AccessLog
+    liveness: Liveness
 
     @property
     def secure(self) -> bool:

@@ -47,7 +47,7 @@ class Workplace:
         if self._failed and time.monotonic() - self._failed_at < _TRY_AGAIN_SECONDS:
             raise self._failed
         try:
-            self._context = open_context(self._settings, "runbook console")
+            self._context = open_context(self._settings, "runbook console", require_schema=False)
         except RunbookError as error:
             self._failed, self._failed_at = error, time.monotonic()
             raise

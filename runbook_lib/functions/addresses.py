@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from runbook_lib.credentials.console_tokens import console_address
 from runbook_lib.functions.calling import required_scope
 from runbook_lib.settings import Settings
 
@@ -24,8 +25,3 @@ def curl_line(settings: Settings, name: str, data: Mapping[str, Any] | None, met
         return f"curl -sS{token} {shlex.quote(address)}"
     body = shlex.quote(json.dumps(dict(data or {}), ensure_ascii=False))
     return f"curl -sS -X POST{token} -H 'Content-Type: application/json' -d {body} {shlex.quote(address)}"
-
-
-def console_address(settings: Settings) -> str:
-    """Where the console answers: RUNBOOK_PUBLIC_URL, else RUNBOOK_CONSOLE_ADDRESS."""
-    return (settings.runbook_public_url or f"http://{settings.runbook_console_address}").rstrip("/")
