@@ -135,7 +135,39 @@ SEEN: dict[str, Make] = {
     "node reset": lambda r: f"FetchError: request to https://{r.choice(HOSTS)}/wp-json/wp/v2/posts failed, reason: read ECONNRESET",
 }  # fmt: skip
 
-UNSEEN: dict[str, Make] = {}
+UNSEEN: dict[str, Make] = {
+    # OpenAI and its gateways
+    "gateway's key": lambda r: code(401, f"Authentication Error, Invalid proxy server token passed. Received API Key = sk-...{mixed(r, 4)}, Key Hash (Token) ={hexa(r, 64)}. Unable to find token in cache or `LiteLLM_VerificationTokenTable`", "token_not_found_in_db", "401"),
+    "budget": lambda r: code(400, f"Budget has been exceeded! Current cost: {n(r, 1, 90)}.{n(r)}, Max budget: {n(r, 1, 90)}.0", "budget_exceeded", "400"),
+    "bad parameter": lambda r: code(400, f"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead. (request {hexa(r, 16)})", "invalid_request_error", "unsupported_parameter", "'max_tokens'"),
+    "organization": lambda r: code(401, f"You must be a member of an organization to use the API. Please contact us at help.openai.com (req_{hexa(r, 20)})", "invalid_request_error", None),
+    "daily requests": lambda r: code(429, f"Rate limit reached for {r.choice(MODELS)} in organization org-{mixed(r)} on requests per day (RPD): Limit {n(r)}, Used {n(r)}, Requested 1. Please try again in {n(r, 1, 20)}m{n(r, 1, 59)}.{n(r, 0, 999)}s.", "requests", "rate_limit_exceeded"),
+    "stream broke": lambda r: f"RemoteProtocolError: peer closed connection without sending complete message body (incomplete chunked read) after {n(r)} bytes of \"{r.choice(TITLES)}\"",
+    "schema answer": lambda r: f"ValidationError: {n(r, 1, 9)} validation errors for Article body_markdown Field required [type=missing, input_value={{'title': '{r.choice(TITLES)}'}}, input_type=dict]",
+    # WordPress
+    "post gone": lambda r: f"404 rest_post_invalid_id: Invalid post ID. (post {n(r)} at {r.choice(HOSTS)})",
+    "upload type": lambda r: f"500 rest_upload_unknown_error: Sorry, you are not allowed to upload this file type. ({slug(r)}.webp)",
+    "nonce": lambda r: f"403 rest_cookie_invalid_nonce: Cookie check failed at https://{r.choice(HOSTS)}/wp-json/wp/v2/posts/{n(r)}",
+    "firewall": lambda r: f"403 Client Error: Forbidden for url: https://{r.choice(HOSTS)}/wp-json/wp/v2/posts - Sorry, you have been blocked. Cloudflare Ray ID: {hexa(r, 16)} • Your IP: {n(r, 1, 254)}.{n(r, 1, 254)}.7.{n(r, 1, 254)}",
+    "site not there": lambda r: f"521 Server Error: Web server is down for url: https://{r.choice(HOSTS)}/wp-json/wp/v2/posts (Ray {hexa(r, 16)})",
+    "php memory": lambda r: f"PHP Fatal error: Allowed memory size of {n(r, 10_000_000, 900_000_000)} bytes exhausted (tried to allocate {n(r)} bytes) in /var/www/{r.choice(HOSTS)}/wp-includes/class-wpdb.php on line {n(r, 1, 4000)}",
+    "tls version": lambda r: pool(r, f"/wp-json/wp/v2/posts/{n(r)}", f"SSLError(SSLError(1, '[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version (_ssl.c:{n(r, 900, 1100)})'))"),
+    # PostgreSQL and poolers
+    "serialization": lambda r: f"could not serialize access due to concurrent update (job {job(r)}, attempt {n(r, 1, 9)})",
+    "null topic": lambda r: f"null value in column \"topic\" of relation \"content_jobs\" violates not-null constraint\nDETAIL:  Failing row contains ({job(r)}, null, {n(r)}, pending, {stamp(r)}).",
+    "status word": lambda r: f"new row for relation \"content_jobs\" violates check constraint \"content_jobs_status_check\"\nDETAIL:  Failing row contains ({job(r)}, {r.choice(TITLES)}, done, {stamp(r)}).",
+    "foreign key": lambda r: f"insert or update on table \"job_runs\" violates foreign key constraint \"job_runs_job_id_fkey\"\nDETAIL:  Key (job_id)=({job(r)}) is not present in table \"content_jobs\".",
+    "administrator": lambda r: f"FATAL:  terminating connection due to administrator command (backend {n(r)})",
+    "idle transaction": lambda r: f"FATAL:  terminating connection due to idle-in-transaction timeout (backend {n(r)})",
+    "starting up": lambda r: f"connection to server at \"{r.choice(HOSTS)}\", port 5432 failed: FATAL:  the database system is starting up",
+    "shutting down": lambda r: f"connection to server at \"{r.choice(HOSTS)}\", port 5432 failed: FATAL:  the database system is shutting down",
+    "name of database": lambda r: f"could not translate host name \"db.{mixed(r, 20).lower()}.supabase.co\" to address: Temporary failure in name resolution",
+    "bytes": lambda r: f"invalid byte sequence for encoding \"UTF8\": 0x{hexa(r, 2)} (topic of job {job(r)})",
+    # workers
+    "no memory": lambda r: f"{stamp(r)} worker {n(r)}: process killed by signal 9 (out of memory), job {job(r)}",
+    "no files": lambda r: f"OSError: [Errno 24] Too many open files: '/tmp/articles/{slug(r)}.md'",
+    "unquoted category": lambda r: f"Job {n(r)}: no category mapping for {r.choice(TITLES)} in plan {n(r, 2024, 2027)}",
+}  # fmt: skip
 
 
 def variants(make: Make, count: int, seed: int) -> list[str]:
