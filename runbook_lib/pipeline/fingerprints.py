@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
@@ -34,6 +34,8 @@ RULESET = 1
 GAP = "<*>"
 LONGEST_TEXT_CHARACTERS = 2_000
 # Of the shorter message's words, so many must agree, in order.
+# A key under which so many texts differ tells nothing more by them: the rest is one group.
+MOST_TEMPLATES_A_KEY = 100
 LEAST_AGREEMENT = 0.5
 LEAST_AGREEING_WORDS = 2
 # From so many words on, a part that differs is taken for a title or the like.
@@ -84,6 +86,7 @@ class TemplateTree:
 
     def identify_text(self, text: str, *, known_key: str = "") -> str:
         """The fingerprint of a text alone, for a pipeline that stores no more than that."""
+        text = text[:LONGEST_TEXT_CHARACTERS]
         return self._find(" ".join(filter(None, (known_key, facts_in_text(text)))), text, None)
 
     def unsaved(self) -> list[Template]:
@@ -103,6 +106,9 @@ class TemplateTree:
         words = tuple(masked_words(text))
         with self._lock:
             found = self._matching(key, words)
+            if found is None and len(self._by_key.get(key, ())) >= MOST_TEMPLATES_A_KEY:
+                words = (GAP,)
+                found = self._matching(key, words)
             if found is None:
                 found = Template(_digest(key, words), key, words, error_class, text)
                 self._by_key.setdefault(key, []).append(found)
@@ -202,5 +208,7 @@ def _merged(template: tuple[str, ...], words: tuple[str, ...]) -> tuple[str, ...
     return tuple(merged)
 
 
-def _compared(one: tuple[str, ...], other: tuple[str, ...]) -> list[tuple[str, int, int, int, int]]:
+def _compared(
+    one: tuple[str, ...], other: tuple[str, ...]
+) -> Sequence[tuple[str, int, int, int, int]]:
     return SequenceMatcher(None, one, other, autojunk=False).get_opcodes()

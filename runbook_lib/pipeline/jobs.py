@@ -184,7 +184,12 @@ def _record_late(transaction: Transaction, worker: str, each: Ended) -> None:
     )
 
 
-def ended_record(attempt: Attempt, outcome: Completed | Failure, decision: Decision | None) -> str:
+def ended_record(
+    attempt: Attempt,
+    outcome: Completed | Failure,
+    decision: Decision | None,
+    fingerprint: str | None = None,
+) -> str:
     """What `settle` writes about one attempt, as JSON; `decision` None means completed.
 
     Threads make it for completed attempts, so that the coordinator need not.
@@ -219,7 +224,7 @@ def ended_record(attempt: Attempt, outcome: Completed | Failure, decision: Decis
             row["post_url"] = outcome.post_url
             row["post_status"] = outcome.post_status
     else:
-        row.update(_failure_columns(outcome))
+        row.update(_failure_columns(outcome), fingerprint=fingerprint)
     return json.dumps(row)
 
 
@@ -261,10 +266,19 @@ class Swept:
     worker: str
 
 
-def sweep(transaction: Transaction, *, quarantine_after: int, count: int = 1000) -> list[Swept]:
+def sweep(
+    transaction: Transaction,
+    *,
+    quarantine_after: int,
+    count: int = 1000,
+    fingerprint: str | None = None,
+) -> list[Swept]:
     """Takes jobs back whose lease ran out: pending at once, or into quarantine."""
     rows = transaction.rows(
-        _SQL["sweep_expired_leases"], quarantine_after=quarantine_after, count=count
+        _SQL["sweep_expired_leases"],
+        quarantine_after=quarantine_after,
+        count=count,
+        fingerprint=fingerprint,
     )
     return [Swept(*row) for row in rows]
 

@@ -11,12 +11,13 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from runbook_lib import __version__
 from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
-from runbook_lib.pipeline import jobs
+from runbook_lib.pipeline import failure_templates, jobs
 from runbook_lib.pipeline.attempt import (
     Abandoned,
     Attempt,
@@ -27,6 +28,7 @@ from runbook_lib.pipeline.attempt import (
     StoreDraft,
 )
 from runbook_lib.pipeline.failures import Failure, decide
+from runbook_lib.pipeline.fingerprints import Template, TemplateTree
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.permits import Event, Permits, add_event, add_usage, end_expired_pauses
 from runbook_lib.pipeline.provider_watch import ProviderWatch
@@ -41,6 +43,9 @@ COUNT_SECONDS = 0.2
 OVERDUE_GRACE_SECONDS = 1.0  # the calls inside end at the deadline by themselves and say why
 MINIMUM_TRIAL_SECONDS = 60.0
 
+TEMPLATES_SECONDS = 60.0
+
+LOST = Failure("worker_lost", "The lease ran out; the worker vanished.")
 STOPPED = Failure("worker_stopped", "Handed back because the worker stopped.")
 
 
@@ -78,6 +83,8 @@ class WorkerState:
     cursor: jobs.ClaimCursor = field(default_factory=jobs.ClaimCursor)
     duties: Duties = field(default_factory=Duties)
     recent_sketches: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    templates: TemplateTree = field(default_factory=TemplateTree)
+    templates_since: datetime | None = None
     stopping: bool = False
     releasing: bool = False
     backlog: bool = True
@@ -102,6 +109,7 @@ class Turn:
         self.articles: dict[str, tuple[int, ...]] = {}
         self.usage_recorded: list[Attempt] = []
         self.recent_sketches: dict[str, tuple[int, ...]] | None = None
+        self.templates_saved: list[Template] = []
         self.renewed_at: float | None = None
         self.claim_was_full = False
         self.drain = False
@@ -130,6 +138,7 @@ class Turn:
             and self._state.duties.take("count", COUNT_SECONDS)
         ):
             self.left = jobs.queue_left(transaction)
+        self.templates_saved = failure_templates.save(transaction, self._state.templates)
         self.events.extend(permits.events)
         for event in self.events:
             add_event(transaction, self._state.name, event)
@@ -250,7 +259,9 @@ class Turn:
             policy=self._options.retry,
             site_processing_seconds=self._options.site_processing_seconds,
         )
-        return jobs.Ended(attempt, failure, jobs.ended_record(attempt, failure, decision))
+        fingerprint = self._state.templates.identify(failure)
+        record = jobs.ended_record(attempt, failure, decision, fingerprint)
+        return jobs.Ended(attempt, failure, record)
 
     def _record_usage(self, transaction: Transaction, attempt: Attempt) -> None:
         usage = attempt.usage
@@ -313,9 +324,15 @@ class Turn:
 
     def _keep_house(self, transaction: Transaction) -> None:
         state, duties = self._state, self._state.duties
+        if duties.take("templates", TEMPLATES_SECONDS):
+            state.templates_since = failure_templates.learn(
+                transaction, state.templates, state.templates_since
+            )
         if duties.take("sweep", self._options.sweep_interval_seconds):
             swept = jobs.sweep(
-                transaction, quarantine_after=self._options.quarantine_after_lost_attempts
+                transaction,
+                quarantine_after=self._options.quarantine_after_lost_attempts,
+                fingerprint=state.templates.identify(LOST),
             )
             self.events.extend(swept_event(each) for each in swept)
             self.events.extend(end_expired_pauses(transaction))

@@ -282,6 +282,7 @@ class Worker:
         if turn.renewed_at is not None:
             for attempt in state.in_flight.values():
                 attempt.lease_until = turn.renewed_at + self._options.lease_seconds
+        state.templates.saved(turn.templates_saved)
         if turn.recent_sketches is not None:
             state.recent_sketches = turn.recent_sketches
         state.recent_sketches.update(turn.articles)

@@ -217,13 +217,14 @@ WITH expired AS MATERIALIZED (
     RETURNING job.job_id, job.status
 ), recorded AS (
     INSERT INTO job_runs (
-        job_id, attempt, status, started_at, completed_at, worker, stage, error, error_class, model,
+        job_id, attempt, status, started_at, completed_at, worker, stage, error, error_class, fingerprint, model,
         request_id, prompt_tokens, completion_tokens, tokens, cost_usd, category, job_status
     )
     SELECT
         expired.job_id, expired.attempt, 'lost', expired.started_at, now(), expired.worker, expired.stage,
         'The lease ran out; the worker vanished.',
         CASE WHEN expired.lost_count + 1 >= %(quarantine_after)s THEN 'quarantined' ELSE 'worker_lost' END,
+        %(fingerprint)s,
         article.model, article.request_id, article.prompt_tokens, article.completion_tokens,
         article.prompt_tokens + article.completion_tokens, article.cost_usd, expired.category,
         CASE WHEN expired.lost_count + 1 >= %(quarantine_after)s THEN 'error' ELSE 'pending' END
