@@ -223,7 +223,8 @@ def test_nbval_runs_every_notebook_as_it_stands(database: Database, home: Path) 
 def test_the_review_counts_days_of_the_calendar(database: Database) -> None:
     """Whole days up to now: the first one begins at midnight, not at this hour a week ago."""
     from runbook_lib.health.performance import performance_review
+    from runbook_lib.health.sources import Sources
 
-    window = performance_review(database, days=1).window
+    window = performance_review(Sources(database, database), days=1).window
     assert window is not None
     assert window.since == datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -21,13 +21,14 @@ from runbook_lib.errors import UsageError
 from runbook_lib.health.charts import durations, runs_by_day
 from runbook_lib.health.performance import PerformanceReview, performance_review
 from runbook_lib.health.rates import failure_check, rate
+from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
 
 
 @pytest.fixture
 def review(database: Database) -> PerformanceReview:
     seed_history(database)
-    return performance_review(database, days=7, last_day=LAST_DAY)
+    return performance_review(Sources(database, database), days=7, last_day=LAST_DAY)
 
 
 def test_every_figure_of_a_known_history_is_the_expected_one(review: PerformanceReview) -> None:
@@ -71,7 +72,9 @@ def test_the_tables_add_up(review: PerformanceReview) -> None:
 
 def test_days_begin_at_midnight_in_the_time_zone(database: Database) -> None:
     seed_history(database)
-    berlin = performance_review(database, days=7, last_day=LAST_DAY, time_zone="Europe/Berlin")
+    berlin = performance_review(
+        Sources(database, database), days=7, last_day=LAST_DAY, time_zone="Europe/Berlin"
+    )
     by_day = berlin.by_day.frame.set_index(berlin.by_day.frame["day"].astype(str))
     assert by_day.loc["2026-10-31", "error"] == 0
     assert by_day.loc["2026-11-01", "error"] == 1
@@ -84,7 +87,7 @@ def test_without_a_last_day_today_counts(database: Database) -> None:
         transaction.run(
             "INSERT INTO job_runs (job_id, attempt, status) SELECT time_ordered_uuid(), 1, 'completed' FROM generate_series(1, 30)"
         )
-    review = performance_review(database, days=2)
+    review = performance_review(Sources(database, database), days=2)
     assert review.by_day.frame["attempts"].tolist() == [0, 30]
     assert review.verdict == "ok"
 
@@ -103,7 +106,7 @@ def test_the_verdict_follows_the_written_runbooks_thresholds(review: Performance
 
 
 def test_an_empty_database_is_not_enough_data(database: Database) -> None:
-    review = performance_review(database)
+    review = performance_review(Sources(database, database))
     assert review.verdict == "not_enough_data"
     assert "no rate" in review.check.message
     assert review.failures._repr_html_() == "<p>No attempt failed in these days.</p>"
@@ -122,7 +125,7 @@ def test_a_database_that_cannot_answer_is_said_in_words(
     url: str | None, words: str, new_database: Callable[..., Database]
 ) -> None:
     unusable = Database(url) if url else new_database(migrated=False)
-    review = performance_review(unusable)
+    review = performance_review(Sources(unusable, unusable))
     assert review.verdict == "not_enough_data"
     assert words in review.check.message
     assert "guess" not in repr(review)
@@ -137,7 +140,7 @@ def test_a_role_that_may_not_read_gets_words(database: Database) -> None:
     try:
         host = database.address.split("/")
         narrow = Database(f"postgresql://{name}:only-here-42@{host[0]}/{host[1]}")
-        review = performance_review(narrow)
+        review = performance_review(Sources(narrow, narrow))
         assert review.verdict == "not_enough_data"
         assert "permission denied" in review.check.message
     finally:
@@ -147,7 +150,7 @@ def test_a_role_that_may_not_read_gets_words(database: Database) -> None:
 
 def test_a_time_zone_that_does_not_exist_is_refused(database: Database) -> None:
     with pytest.raises(UsageError, match="Berlin/Europe"):
-        performance_review(database, time_zone="Berlin/Europe")
+        performance_review(Sources(database, database), time_zone="Berlin/Europe")
 
 
 @pytest.mark.parametrize(

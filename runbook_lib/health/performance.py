@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ import psycopg2
 from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
-from runbook_lib.database import Database, Transaction
-from runbook_lib.database.statements import load
+from runbook_lib.database import Transaction
+from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.health.checks import Check
 from runbook_lib.health.rates import Rate, failure_check, rate
+from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
 from runbook_lib.pipeline.failures import FAILURE_CLASSES, NOT_COUNTED_AS_FAILURE
 
@@ -31,6 +33,8 @@ FEWEST_FOR_P99 = 100
 # The written runbook: the average processing time should be below 2 s.
 AVERAGE_LIMIT_SECONDS = 2.0
 
+_DURATION_NEEDS = ("runs.started_at", "runs.completed_at")
+_COST_NEEDS = ("runs.tokens",)
 _NO_ROWS: dict[str, list[str]] = {
     "by_outcome": ["outcome", "attempts", "jobs"],
     "by_day": ["day", "attempts", "completed", "error", "lost", "released", "left_out", "failures_percent"],
@@ -143,26 +147,31 @@ class PerformanceReview:
 
 
 def performance_review(
-    database: Database, *, days: int = 7, time_zone: str = "UTC", last_day: date | None = None
+    sources: Sources, *, days: int = 7, time_zone: str = "UTC", last_day: date | None = None
 ) -> PerformanceReview:
     """Reviews whole days in a time zone, the last one being today unless `last_day` is given.
 
-    Reads only, in one snapshot. Does not raise for a database that is away, not migrated or closed to
+    Reads only, in one snapshot, of our own pipeline or of one that is not ours. Does not raise for a database that is away, not migrated or closed to
     this role: the review then says so, and its verdict is `not_enough_data`. Raises `UsageError` for
     a time zone that does not exist.
     """
     _require_time_zone(time_zone)
     try:
-        with database.transaction(read_only=True) as transaction:
-            return _review(transaction, days, time_zone, last_day)
+        sql = {name: sources.reading(each) for name, each in load("performance").items()}
+        with sources.pipeline.transaction(read_only=True) as transaction:
+            return _review(transaction, sql, sources, days, time_zone, last_day)
     except (RunbookError, InsufficientPrivilege, psycopg2.OperationalError) as error:
         return _without_figures(one_line(str(error), 500))
 
 
 def _review(
-    transaction: Transaction, days: int, time_zone: str, last_day: date | None
+    transaction: Transaction,
+    sql: Mapping[str, Statement],
+    sources: Sources,
+    days: int,
+    time_zone: str,
+    last_day: date | None,
 ) -> PerformanceReview:
-    sql = load("performance")
     transaction.run(sql["one_snapshot"])
     window = _window(transaction, days, time_zone, last_day)
     within = {"since": window.since, "until": window.until}
@@ -186,14 +195,15 @@ def _review(
         by_day=Table(_with_daily_rates(by_day), absent="no data"),
         durations=Table(
             _with_percentiles_that_hold(transaction.frame(sql["durations"], **within)),
-            absent="too few", decimals=_seconds(2), empty="No attempt completed in these days.",
+            absent="too few", decimals=_seconds(2), empty=_empty(sources, _DURATION_NEEDS, "No attempt completed in these days."),
         ),
         failures=Table(
             _with_meanings(transaction.frame(sql["failures_by_class"], **within), time_zone),
             empty="No attempt failed in these days.",
         ),
         cost=Table(_plain_numbers(transaction.frame(sql["cost"], **within)),
-                   decimals={"cost_usd": 4}, empty="Nothing was spent in these days."),
+                   decimals={"cost_usd": 4},
+                   empty=_empty(sources, _COST_NEEDS, "Nothing was spent in these days.")),
         jobs_now=Table(transaction.frame(sql["jobs_now"], **within)),
     )  # fmt: skip
 
@@ -204,6 +214,12 @@ def _window(transaction: Transaction, days: int, time_zone: str, last_day: date 
     )
     assert row is not None
     return Window(**row._asdict(), time_zone=time_zone)
+
+
+def _empty(sources: Sources, needs: tuple[str, ...], words: str) -> str:
+    """What a table without rows says: that there was nothing, or that it cannot be known."""
+    missing = sources.missing(needs)
+    return f"Not known: this pipeline has no {', '.join(missing)}." if missing else words
 
 
 def _without_figures(problem: str) -> PerformanceReview:

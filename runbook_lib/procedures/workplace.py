@@ -8,9 +8,10 @@ from datetime import UTC
 
 from runbook_lib import __version__
 from runbook_lib.credentials.masking import one_line
-from runbook_lib.database import Database, UnavailableDatabase, open_database
+from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.sources import Sources, open_sources
 from runbook_lib.settings import Settings, load_settings
 
 
@@ -18,12 +19,17 @@ from runbook_lib.settings import Settings, load_settings
 class Workplace:
     """What a procedure works on; shown in a notebook, it says so before anything is done.
 
-    `problem` says why the database cannot be used; then whatever asks it is told the same.
+    `sources` are the pipeline's database and ours; `database` is the one with our own tables. `problem`
+    says why they cannot be used; then whatever asks them is told the same.
     """
 
-    database: Database
+    sources: Sources
     facts: dict[str, str]
     problem: str | None = None
+
+    @property
+    def database(self) -> Database:
+        return self.sources.bookkeeping
 
     def __repr__(self) -> str:
         lines = [f"{name}: {value}" for name, value in self.facts.items()]
@@ -41,23 +47,30 @@ class Workplace:
 
 
 def open_workplace() -> Workplace:
-    """Opens the database that the settings name. Never raises: what is wrong is shown and kept."""
+    """Opens the databases that the settings name. Never raises: what is wrong is shown and kept."""
     try:
         settings = load_settings()
         facts = {"Providers": _providers(settings), "Code": __version__}
-        database = open_database(settings, "runbook notebook")
-        return Workplace(database, {**_server(database), **facts})
+        sources = open_sources(settings, "runbook notebook")
+        return Workplace(sources, {**_server(sources), **facts})
     except RunbookError as error:
-        facts = {"Code": __version__}
-        return Workplace(UnavailableDatabase(error), facts, problem=one_line(str(error), 1000))
+        unavailable = UnavailableDatabase(error)
+        problem = one_line(str(error), 1000)
+        return Workplace(Sources(unavailable, unavailable), {"Code": __version__}, problem)
 
 
-def _server(database: Database) -> dict[str, str]:
+def _server(sources: Sources) -> dict[str, str]:
+    database = sources.pipeline
     with database.transaction(read_only=True) as transaction:
         row = transaction.row(load("workplace")["who_and_where"])
     assert row is not None
+    where = {"Database": f"{database.address}, schema {database.schema}"}
+    if sources.attached:
+        ours = sources.bookkeeping
+        where["Database"] += " (not ours: only read)"
+        where["Our own tables"] = f"{ours.address}, schema {ours.schema}"
     return {
-        "Database": f"{database.address}, schema {database.schema}",
+        **where,
         "Role": row.role,
         "PostgreSQL": row.server_version.split()[0],
         "Its time": row.server_time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),

@@ -19,8 +19,8 @@ CROSS JOIN LATERAL (SELECT last_day - (%(days)s::integer - 1) AS first_day) AS f
 SELECT
     CASE WHEN status = 'error' AND error_class = ANY(%(left_out)s) THEN 'left_out' ELSE status END AS outcome,
     count(*) AS attempts,
-    count(DISTINCT job_id) AS jobs
-FROM job_runs
+    count(DISTINCT job_key) AS jobs
+FROM runs
 WHERE execution_time >= %(since)s
 AND execution_time < %(until)s
 GROUP BY 1
@@ -44,7 +44,7 @@ LEFT JOIN (
         count(*) FILTER (WHERE status = 'lost') AS lost,
         count(*) FILTER (WHERE status = 'released') AS released,
         count(*) FILTER (WHERE status = 'error' AND error_class = ANY(%(left_out)s)) AS left_out
-    FROM job_runs
+    FROM runs
     WHERE execution_time >= %(since)s
     AND execution_time < %(until)s
     GROUP BY 1
@@ -53,14 +53,14 @@ ORDER BY day;
 
 -- name: jobs_now
 -- The jobs that had an attempt in these days, by what they are now.
-SELECT content_jobs.status, count(*) AS jobs
+SELECT jobs.status, count(*) AS jobs
 FROM (
-    SELECT DISTINCT job_id
-    FROM job_runs
+    SELECT DISTINCT job_key
+    FROM runs
     WHERE execution_time >= %(since)s
     AND execution_time < %(until)s
 ) AS attempted
-JOIN content_jobs USING (job_id)
+JOIN jobs USING (job_key)
 GROUP BY 1
 ORDER BY 2 DESC, 1;
 
@@ -73,7 +73,7 @@ SELECT
     percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95_seconds,
     percentile_cont(0.99) WITHIN GROUP (ORDER BY seconds) AS p99_seconds,
     max(seconds) AS longest_seconds
-FROM job_runs
+FROM runs
 CROSS JOIN LATERAL (VALUES
     (1, 'writing', write_seconds),
     (2, 'publishing', publish_seconds),
@@ -91,9 +91,9 @@ ORDER BY measured.position;
 SELECT
     coalesce(error_class, 'unclassed') AS error_class,
     count(*) AS attempts,
-    count(DISTINCT job_id) AS jobs,
+    count(DISTINCT job_key) AS jobs,
     max(execution_time) AS last_seen
-FROM job_runs
+FROM runs
 WHERE execution_time >= %(since)s
 AND execution_time < %(until)s
 AND status IN ('error', 'lost')
@@ -111,7 +111,7 @@ SELECT
     coalesce(sum(tokens), 0) AS tokens,
     coalesce(sum(cost_usd), 0) AS cost_usd,
     count(*) FILTER (WHERE cost_usd IS NULL) AS calls_without_price
-FROM job_runs
+FROM runs
 WHERE execution_time >= %(since)s
 AND execution_time < %(until)s
 AND tokens > 0
@@ -120,8 +120,8 @@ ORDER BY 5 DESC, 1;
 
 -- name: completed_jobs
 -- Jobs that completed in these days.
-SELECT count(DISTINCT job_id)
-FROM job_runs
+SELECT count(DISTINCT job_key)
+FROM runs
 WHERE execution_time >= %(since)s
 AND execution_time < %(until)s
 AND status = 'completed';
