@@ -15,9 +15,13 @@ from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.pipeline.attempt import Attempt, Completed, StoreArticle, StoreDraft
 from runbook_lib.pipeline.failures import Decision, Failure
+from runbook_lib.pipeline.fingerprints import TemplateTree
 from runbook_lib.pipeline.model import Article, Job, Stage, Usage
 
 _SQL = load("jobs")
+LOST_FINGERPRINT = TemplateTree().identify(
+    Failure("worker_lost", "The lease ran out; the worker vanished.")
+)
 _BEFORE_ALL = (-(2**31), "00000000-0000-0000-0000-000000000000")
 
 
@@ -271,14 +275,13 @@ def sweep(
     *,
     quarantine_after: int,
     count: int = 1000,
-    fingerprint: str | None = None,
 ) -> list[Swept]:
     """Takes jobs back whose lease ran out: pending at once, or into quarantine."""
     rows = transaction.rows(
         _SQL["sweep_expired_leases"],
         quarantine_after=quarantine_after,
         count=count,
-        fingerprint=fingerprint,
+        fingerprint=LOST_FINGERPRINT,
     )
     return [Swept(*row) for row in rows]
 

@@ -45,7 +45,6 @@ MINIMUM_TRIAL_SECONDS = 60.0
 
 TEMPLATES_SECONDS = 60.0
 
-LOST = Failure("worker_lost", "The lease ran out; the worker vanished.")
 STOPPED = Failure("worker_stopped", "Handed back because the worker stopped.")
 
 
@@ -330,9 +329,7 @@ class Turn:
             )
         if duties.take("sweep", self._options.sweep_interval_seconds):
             swept = jobs.sweep(
-                transaction,
-                quarantine_after=self._options.quarantine_after_lost_attempts,
-                fingerprint=state.templates.identify(LOST),
+                transaction, quarantine_after=self._options.quarantine_after_lost_attempts
             )
             self.events.extend(swept_event(each) for each in swept)
             self.events.extend(end_expired_pauses(transaction))
