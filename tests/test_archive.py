@@ -20,7 +20,7 @@ from runbook_lib import known_secrets
 from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook
 from runbook_lib.archive.redaction import redact_notebook
 from runbook_lib.archive.rendering import Page, render
-from runbook_lib.archive.store import Store, open_store
+from runbook_lib.archive.store import FolderStore, Store, open_store
 from runbook_lib.cli.archive import archive as archive_command
 from runbook_lib.database import Database
 from runbook_lib.errors import ConfigurationError, CouldNotBeDone, NotFoundError, UsageError
@@ -28,18 +28,18 @@ from runbook_lib.settings import Settings
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "archive")
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "archive")
 
 
-def test_an_object_is_read_back_as_it_was_written(store: Store) -> None:
+def test_an_object_is_read_back_as_it_was_written(store: FolderStore) -> None:
     stored = store.write("weekly/review/one.ipynb", b"\0data")
     assert store.read(stored.name) == b"\0data"
     assert store.found(stored.name) == stored
     assert stat.S_IMODE(store.path(stored.name).stat().st_mode) == 0o440
 
 
-def test_nothing_is_ever_overwritten(store: Store) -> None:
+def test_nothing_is_ever_overwritten(store: FolderStore) -> None:
     store.write("a/b", b"first")
     with pytest.raises(CouldNotBeDone, match="nothing in it is overwritten"):
         store.write("a/b", b"second")
@@ -47,7 +47,7 @@ def test_nothing_is_ever_overwritten(store: Store) -> None:
     assert [path.name for path in (store.root / "a").iterdir()] == ["b"]
 
 
-def test_of_many_writers_of_one_name_one_succeeds(store: Store) -> None:
+def test_of_many_writers_of_one_name_one_succeeds(store: FolderStore) -> None:
     outcomes: list[bytes | None] = []
     barrier = threading.Barrier(8)
 
@@ -74,7 +74,7 @@ def test_of_many_writers_of_one_name_one_succeeds(store: Store) -> None:
     ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/.hidden", "-rf", "a/b\0c", "a\nb", "a/b/",
      "ä/b", "a" * 300, "a\\b", "C:/x"],
 )  # fmt: skip
-def test_a_name_cannot_escape(store: Store, name: str) -> None:
+def test_a_name_cannot_escape(store: FolderStore, name: str) -> None:
     with pytest.raises(UsageError):
         store.write(name, b"x")
     with pytest.raises(UsageError):
@@ -82,7 +82,7 @@ def test_a_name_cannot_escape(store: Store, name: str) -> None:
     assert not store.root.exists()
 
 
-def test_a_link_inside_the_archive_leads_nowhere(store: Store, tmp_path: Path) -> None:
+def test_a_link_inside_the_archive_leads_nowhere(store: FolderStore, tmp_path: Path) -> None:
     store.write("a/b", b"x")
     (tmp_path / "archive-secret").mkdir()
     (store.root / "out").symlink_to(tmp_path / "archive-secret")
@@ -91,7 +91,7 @@ def test_a_link_inside_the_archive_leads_nowhere(store: Store, tmp_path: Path) -
     assert list((tmp_path / "archive-secret").iterdir()) == []
 
 
-def test_a_disk_that_takes_no_more_leaves_no_torn_object(store: Store) -> None:
+def test_a_disk_that_takes_no_more_leaves_no_torn_object(store: FolderStore) -> None:
     """Tried in a process whose files may not grow beyond a limit, as on a full disk."""
     store.write("a/earlier", b"stays")
     child = os.fork()
@@ -116,8 +116,10 @@ def test_the_archive_is_where_the_settings_say(home: Path, tmp_path: Path) -> No
     assert open_store(Settings(runbook_home=home)).root == home / "archive"
     elsewhere = Settings(runbook_home=home, runbook_archive=str(tmp_path / "elsewhere"))
     assert open_store(elsewhere).root == tmp_path / "elsewhere"
-    with pytest.raises(ConfigurationError, match="s3"):
-        open_store(Settings(runbook_home=home, runbook_archive="s3://bucket/key"))
+    with_url = Settings(runbook_home=home, runbook_archive=f"file://{tmp_path}/by%20url")
+    assert open_store(with_url).root == tmp_path / "by url"
+    with pytest.raises(ConfigurationError, match="nosuch"):
+        open_store(Settings(runbook_home=home, runbook_archive="nosuch://bucket/key"))
 
 
 PAYLOADS = [
@@ -302,6 +304,7 @@ def test_runs_are_listed_and_shown_with_whether_the_notebook_is_unaltered(
     database: Database, settings: Settings, command: Any
 ) -> None:
     store = open_store(settings)
+    assert isinstance(store, FolderStore)
     run_id = file_run(database, store)
     listed = json.loads(command("list", "--json").stdout)
     assert [(each["run_id"], each["verdict"]) for each in listed] == [(run_id, "ok")]

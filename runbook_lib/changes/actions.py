@@ -7,6 +7,7 @@ leaves a trace. A row that nobody closed by `expected_by` is closed as `failed` 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import uuid
 from collections.abc import Iterator
@@ -87,6 +88,7 @@ def admin_action(
         "target": target,
         "reason": None if reason is None else mask(reason),
         "change_id": change_id,
+        "run_id": _run_of_this_kernel(),
     }
     try:
         with database.transaction() as transaction:
@@ -114,7 +116,9 @@ def admin_action(
 
 def file_action(transaction: Transaction, entry: Entry) -> None:
     """Files an action that was refused while the database was away."""
-    transaction.run(_SQL["file_refused_action"], acted_at=entry.happened_at, **entry.content)
+    transaction.run(
+        _SQL["file_refused_action"], acted_at=entry.happened_at, **{"run_id": None, **entry.content}
+    )
 
 
 def file_closing(transaction: Transaction, entry: Entry) -> None:
@@ -130,6 +134,14 @@ def extend_action(transaction: Transaction, action_id: str, seconds: float) -> N
 def close_stale_actions(transaction: Transaction) -> int:
     """Closes as failed what was never closed and is past its time; returns how many."""
     return transaction.run(_SQL["close_stale_actions"])
+
+
+def _run_of_this_kernel() -> str | None:
+    """The run of a procedure whose cell does this; None outside of one."""
+    try:
+        return str(uuid.UUID(os.environ.get("RUNBOOK_RUN_ID", "")))
+    except ValueError:
+        return None
 
 
 def _close_after(database: Database, action: Action, error: BaseException) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from runbook_lib.archive.entries import find_entry, list_entries, state_of_notebook
-from runbook_lib.archive.store import open_store
+from runbook_lib.archive.notebook_files import replace_atomically
+from runbook_lib.archive.store import FolderStore, Store, open_store
 from runbook_lib.cli.output import json_option, print_json, print_table
 from runbook_lib.database import open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, NotFoundError
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import Settings, load_settings
 
 
 @click.group()
@@ -55,7 +57,7 @@ def show(run: str, as_json: bool) -> int:
         entry = find_entry(database, run)
     entry["notebook_state"] = state_of_notebook(store, entry)
     for name in ("archive_notebook", "archive_html"):
-        entry[name] = str(store.path(entry[name])) if entry[name] else None
+        entry[name] = store.address(entry[name]) if entry[name] else None
     if as_json:
         print_json(entry)
     else:
@@ -73,10 +75,19 @@ def open_command(run: str) -> None:
     if entry["archive_html"] is None:
         raise NotFoundError(f"Run {entry['run_id']} has no archived page; it {entry['status']}.")
     store = open_store(settings)
-    store.read(entry["archive_html"])
-    path = store.path(entry["archive_html"])
-    click.echo(str(path))
-    click.launch(path.as_uri())
+    page = store.read(entry["archive_html"])
+    click.echo(store.address(entry["archive_html"]))
+    click.launch(_as_file(store, entry["archive_html"], page, settings).as_uri())
+
+
+def _as_file(store: Store, name: str, page: bytes, settings: Settings) -> Path:
+    """A page as a file that a browser opens: itself in a folder, a copy from an object store."""
+    if isinstance(store, FolderStore):
+        return store.path(name)
+    directory = settings.runbook_home / "opened"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    replace_atomically(directory / name.rpartition("/")[2], page, durable=False)
+    return directory / name.rpartition("/")[2]
 
 
 def _print(entry: dict[str, Any]) -> None:

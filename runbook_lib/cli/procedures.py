@@ -76,7 +76,7 @@ def run_and_archive(
         "status": record.status,
         "verdict": record.verdict,
         "results": record.results,
-        "archive": str(open_store(settings).path(page)) if page else None,
+        "archive": open_store(settings).address(page) if page else None,
         "error": record.error,
         "notice": record.notice,
     }

@@ -16,6 +16,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from runbook_lib.archive import chain
+from runbook_lib.archive.filing import ArchivedAs
+from runbook_lib.archive.store import Store
 from runbook_lib.credentials.masking import one_line, redacted
 from runbook_lib.database import Database, Transaction
 from runbook_lib.database.statements import load
@@ -45,15 +48,7 @@ class Origin:
     trigger: str
     schedule_id: str | None = None
     due_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class ArchivedAs:
-    """The names under which a run stands in the archive; all None when nothing was archived."""
-
-    notebook: str | None = None
-    html: str | None = None
-    sha256: str | None = None
+    incident: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +180,14 @@ class Record:
         ended_at: datetime = row.ended_at
         return ended_at
 
+    def copy_entries(self, store: Store) -> None:
+        """Writes the chain's newest entries beside the objects. Never raises: the next run does the rest."""
+        try:
+            if self.notice is None:
+                chain.copy_entries(self._database, store)
+        except _NOT_NOW:
+            pass
+
     def _file_opening(self) -> None:
         """What was opened in the spool becomes a row before it is closed."""
         if self.notice and (problem := self._spool.file(self._database).problem):
@@ -229,12 +232,12 @@ def file_refusal(
 
 def file_opened(transaction: Transaction, entry: Entry) -> None:
     """Files a run that was opened while the database was away."""
-    transaction.run(load("notebook_runs")["open_run"], **entry.content, filed_late=True)
+    transaction.run(load("notebook_runs")["open_run"], **_complete(entry), filed_late=True)
 
 
 def file_closed(transaction: Transaction, entry: Entry) -> None:
     """Files how a run ended while the database was away. Raises `NotFoundError` without its row."""
-    if _write_closing(transaction, entry.content, filed_late=True) is not None:
+    if _write_closing(transaction, _complete(entry), filed_late=True) is not None:
         return
     run_id = entry.content["run_id"]
     if not transaction.rows(load("notebook_runs")["find_runs"], beginning=run_id):
@@ -243,7 +246,12 @@ def file_closed(transaction: Transaction, entry: Entry) -> None:
 
 def file_refused(transaction: Transaction, entry: Entry) -> None:
     """Files a run that was refused while the database was away."""
-    _write_refusal(transaction, entry.content, filed_late=True)
+    _write_refusal(transaction, _complete(entry), filed_late=True)
+
+
+def _complete(entry: Entry) -> dict[str, Any]:
+    """What the entry says, with what an earlier version did not say yet."""
+    return {"incident": None, "archive_objects": "[]", **entry.content}
 
 
 def _write_closing(
@@ -253,16 +261,20 @@ def _write_closing(
     ended_at: datetime | None = transaction.value(
         load("notebook_runs")["close_run"], filed_late=filed_late, **values
     )
+    if ended_at is not None:
+        chain.append_run(transaction, values["run_id"])
     return ended_at
 
 
 def _write_refusal(
     transaction: Transaction, values: Mapping[str, Any], *, filed_late: bool
 ) -> None:
-    transaction.run(
+    new = transaction.run(
         load("notebook_runs")["file_refusal"],
         filed_late=filed_late, **{"ended_at": None, **values},
     )  # fmt: skip
+    if new:
+        chain.append_run(transaction, values["run_id"])
 
 
 def stale_runs(database: Database) -> list[Any]:
@@ -285,6 +297,8 @@ def close_lost(database: Database, run_id: str, finding: Finding, archived: Arch
         closed = transaction.value(
             load("notebook_runs")["close_lost"], run_id=run_id, **_found(finding, archived)
         )
+        if closed is not None:
+            chain.append_run(transaction, run_id)
     return closed is not None
 
 
@@ -311,6 +325,7 @@ def _found(finding: Finding, archived: ArchivedAs) -> dict[str, Any]:
         "archive_notebook": archived.notebook,
         "archive_html": archived.html,
         "archive_sha256": archived.sha256,
+        "archive_objects": chain.objects_as_json(archived.objects),
     }
 
 
@@ -321,6 +336,7 @@ def _where_from(database: Database, procedure: Procedure, origin: Origin) -> dic
         "trigger": origin.trigger,
         "schedule_id": origin.schedule_id,
         "due_at": origin.due_at,
+        "incident": origin.incident,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "boot_id": boot_id(),

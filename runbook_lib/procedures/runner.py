@@ -11,16 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib import known_secrets
-from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook, replace_atomically
-from runbook_lib.archive.redaction import redact_notebook
-from runbook_lib.archive.rendering import Page, render
-from runbook_lib.archive.store import Store, open_store
+from runbook_lib.archive.filing import ArchivedAs, NotArchived, file_run
+from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook
+from runbook_lib.archive.store import open_store
 from runbook_lib.credentials.masking import mask, redacted
 from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError
 from runbook_lib.procedures import evidence, records
-from runbook_lib.procedures.card import METADATA_KEY
 from runbook_lib.procedures.catalogue import Procedure, find
 from runbook_lib.procedures.evidence import Finding
 from runbook_lib.procedures.execution import (
@@ -31,7 +28,7 @@ from runbook_lib.procedures.execution import (
     execute,
 )
 from runbook_lib.procedures.parameters import ParametersRefused, check, plain
-from runbook_lib.procedures.records import ArchivedAs, Origin, Record, RunRecord
+from runbook_lib.procedures.records import Origin, Record, RunRecord
 from runbook_lib.settings import Settings
 from runbook_lib.spool import UNWRITABLE, Spool, open_spool
 
@@ -50,6 +47,7 @@ def run(
     settings: Settings,
     schedule_id: str | None = None,
     due_at: datetime | None = None,
+    incident: str | None = None,
     deadline_seconds: float | None = None,
     cell_deadline_seconds: float = CELL_DEADLINE_SECONDS,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -65,7 +63,7 @@ def run(
     closed, the archive took nothing, or a procedure with effects has no database to be recorded in.
     """
     found, spool = find(procedure, settings), open_spool(settings)
-    origin = Origin(actor, trigger, schedule_id, due_at)
+    origin = Origin(actor, trigger, schedule_id, due_at, incident)
     values = _checked(found, parameters or {}, origin, database, spool)
     away = _tidy(database, settings)
     if away is not None and not found.card.read_only:
@@ -83,7 +81,7 @@ def run(
         ending = execute(
             Request(
                 directory,
-                environment=_environment(directory, database, settings),
+                environment=_environment(record.run_id, directory, database, settings),
                 cell_deadline_seconds=cell_deadline_seconds,
                 run_deadline_seconds=deadline_seconds or _deadline_seconds(found),
             ),
@@ -132,7 +130,13 @@ def _close_lost_run(row: Any, database: Database, settings: Settings) -> bool:
             finding = evidence.judge(notebook, vanished)
             origin = Origin(row.actor, row.trigger, row.schedule_id, row.due_at)
             facts = _facts(row.run_id, row.procedure, origin, finding, row.started_at)
-            archived = _archive(notebook, facts, finding, open_store(settings), settings)
+            archived = file_run(
+                notebook,
+                facts,
+                summary=finding.summary,
+                store=open_store(settings),
+                settings=settings,
+            )
     except (OSError, RunbookError) as error:
         # Closing comes first: no later run may fail because an earlier one left something unusable.
         said = f"{vanished.message} What it left is not archived: {mask(str(error))}"
@@ -184,56 +188,25 @@ def _end(
     notebook = _executed(directory)
     finding = evidence.judge(notebook, ending)
     facts = _facts(record.run_id, found.name, origin, finding, record.started_at)
+    store = open_store(settings)
     if record.notice:
         facts["record"] = "kept in the spool, filed late: the database could not be written"
     try:
-        archived = _archive(notebook, facts, finding, open_store(settings), settings)
-    except CouldNotBeDone as error:
+        archived = file_run(
+            notebook, facts, summary=finding.summary, store=store, settings=settings
+        )
+    except NotArchived as error:
         unarchived = Finding("failed", mask(str(error)), finding.cells_done, finding.cells_total)
-        record.close(unarchived, ArchivedAs())
+        record.close(unarchived, error.archived)
         raise CouldNotBeDone(f"{error} The executed notebook stays at {directory}.") from error
     ended_at = record.close(finding, archived)
+    record.copy_entries(store)
     shutil.rmtree(directory, ignore_errors=True)
     return RunRecord(
         record.run_id, found.name, finding.status, finding.verdict, redacted(finding.results),
         finding.error, finding.cells_done, finding.cells_total, record.started_at, ended_at, archived,
         notice=record.notice,
     )  # fmt: skip
-
-
-def _archive(
-    notebook: Any, facts: dict[str, Any], finding: Finding, store: Store, settings: Settings
-) -> ArchivedAs:
-    """Redacts the notebook and stores it with its page; quarantines both if a secret is left in them."""
-    redact_notebook(notebook)
-    notebook.metadata["runbook_run"] = redacted(facts)
-    card = notebook.metadata.get(METADATA_KEY, {})
-    page = Page(
-        title=card.get("title", facts["procedure"]),
-        badge=finding.verdict if finding.status == "succeeded" and finding.verdict else finding.status,
-        summary=finding.summary,
-        notice="" if finding.status == "succeeded" else _notice(finding),
-        facts=tuple((name.replace("_", " "), _shown(value)) for name, value in facts.items() if value not in (None, {})),
-    )  # fmt: skip
-    source, html = notebook_bytes(notebook), render(notebook, page)
-    name = f"{facts['procedure']}/{_stamp(facts['started_at'])}-{facts['run_id']}"
-    if secrets := known_secrets.found_in(source) + known_secrets.found_in(html):
-        raise CouldNotBeDone(
-            f"The executed notebook still holds {', '.join(sorted(set(secrets)))} after redaction; "
-            f"it is not archived but quarantined at {_quarantine(settings, facts['run_id'], source)}."
-        )
-    # A runner that vanished may have archived its run before it did; that is then the evidence.
-    before = store.found if finding.status == "lost" else lambda name: None
-    stored = before(f"{name}.ipynb") or store.write(f"{name}.ipynb", source)
-    page_stored = before(f"{name}.html") or store.write(f"{name}.html", html)
-    return ArchivedAs(stored.name, page_stored.name, stored.sha256)
-
-
-def _quarantine(settings: Settings, run_id: str, data: bytes) -> Path:
-    directory = settings.runbook_home / "quarantine"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_atomically(directory / f"{run_id}.ipynb", data)
-    return directory / f"{run_id}.ipynb"
 
 
 def _facts(
@@ -257,19 +230,6 @@ def _facts(
     }
 
 
-def _notice(finding: Finding) -> str:
-    told = f"This run {finding.status.replace('_', ' ')}: {finding.error}"
-    return f"{told} What stands below is what there was; {finding.cells_done} of {finding.cells_total} cells ran."
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _stamp(started_at: str) -> str:
-    return datetime.fromisoformat(started_at).strftime("%Y-%m-%dT%H%M%SZ")
-
-
 def _executed(directory: Path) -> Any:
     """The executed notebook as far as it was saved, else the one that was to be executed."""
     for name in ("executed.ipynb", "notebook.ipynb"):
@@ -284,7 +244,9 @@ def _interrupted(error: BaseException) -> Ending:
     return Ending("process_died", f"The runner met {type(error).__name__}: {error}")
 
 
-def _environment(directory: Path, database: Database, settings: Settings) -> dict[str, str]:
+def _environment(
+    run_id: str, directory: Path, database: Database, settings: Settings
+) -> dict[str, str]:
     # The kernel gets the database's address, so that it neither looks for one nor starts one.
     address = {} if isinstance(database, UnavailableDatabase) else {"DATABASE_URL": database.url}
     return environment_for(
@@ -293,6 +255,7 @@ def _environment(directory: Path, database: Database, settings: Settings) -> dic
         **address,
         RUNBOOK_DATABASE_SCHEMA=database.schema,
         RUNBOOK_HOME=str(settings.runbook_home),
+        RUNBOOK_RUN_ID=run_id,  # what a cell does is recorded as this run's
     )
 
 

@@ -2,9 +2,12 @@
 
 -- name: open_action
 -- Records that an action starts; past `expected_by` it counts as failed if nobody closed it.
-INSERT INTO admin_actions (action_id, actor, host, action, target, reason, change_id, expected_by)
+INSERT INTO admin_actions (
+    action_id, actor, host, action, target, reason, change_id, run_id, expected_by
+)
 VALUES (
     %(action_id)s::uuid, %(actor)s, %(host)s, %(action)s, %(target)s, %(reason)s, %(change_id)s::uuid,
+    %(run_id)s::uuid,
     now() + make_interval(secs => %(deadline_seconds)s)
 );
 
@@ -36,12 +39,12 @@ WHERE outcome = 'started' AND expected_by < now();
 -- name: file_refused_action
 -- Files late that an action was asked for and refused while the database was away.
 INSERT INTO admin_actions (
-    action_id, acted_at, expected_by, ended_at, actor, host, action, target, reason, change_id, outcome,
-    error, filed_late
+    action_id, acted_at, expected_by, ended_at, actor, host, action, target, reason, change_id, run_id,
+    outcome, error, filed_late
 )
 VALUES (
     %(action_id)s::uuid, %(acted_at)s, %(acted_at)s, %(acted_at)s, %(actor)s, %(host)s, %(action)s,
-    %(target)s, %(reason)s, %(change_id)s::uuid, 'refused', %(error)s, true
+    %(target)s, %(reason)s, %(change_id)s::uuid, %(run_id)s::uuid, 'refused', %(error)s, true
 );
 
 -- name: file_closing

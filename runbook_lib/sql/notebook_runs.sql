@@ -2,12 +2,12 @@
 -- Opens the record of a run before its kernel starts; late, one that was opened while the database was
 -- away. Returns its id and time.
 INSERT INTO notebook_runs (
-    run_id, procedure, parameters, actor, trigger, schedule_id, due_at, started_at, host, pid, boot_id,
-    source_sha256, code_commit, database_identity, package_versions, cells_total, filed_late
+    run_id, procedure, parameters, actor, trigger, schedule_id, due_at, incident, started_at, host, pid,
+    boot_id, source_sha256, code_commit, database_identity, package_versions, cells_total, filed_late
 )
 VALUES (
     %(run_id)s::uuid, %(procedure)s, %(parameters)s, %(actor)s, %(trigger)s, %(schedule_id)s, %(due_at)s,
-    coalesce(%(started_at)s::timestamptz, now()), %(host)s, %(pid)s, %(boot_id)s, %(source_sha256)s,
+    %(incident)s, coalesce(%(started_at)s::timestamptz, now()), %(host)s, %(pid)s, %(boot_id)s, %(source_sha256)s,
     %(code_commit)s, %(database_identity)s, %(package_versions)s, %(cells_total)s, %(filed_late)s
 )
 ON CONFLICT (run_id) DO NOTHING
@@ -16,12 +16,12 @@ RETURNING run_id::text, started_at;
 -- name: file_refusal
 -- Records a run that was refused before a kernel started. Values are not kept: one may be a secret.
 INSERT INTO notebook_runs (
-    run_id, procedure, status, actor, trigger, schedule_id, due_at, started_at, ended_at, host, pid,
-    boot_id, source_sha256, code_commit, database_identity, error, filed_late
+    run_id, procedure, status, actor, trigger, schedule_id, due_at, incident, started_at, ended_at, host,
+    pid, boot_id, source_sha256, code_commit, database_identity, error, filed_late
 )
 VALUES (
     %(run_id)s::uuid, %(procedure)s, 'refused', %(actor)s, %(trigger)s, %(schedule_id)s, %(due_at)s,
-    coalesce(%(ended_at)s::timestamptz, now()), coalesce(%(ended_at)s::timestamptz, now()), %(host)s,
+    %(incident)s, coalesce(%(ended_at)s::timestamptz, now()), coalesce(%(ended_at)s::timestamptz, now()), %(host)s,
     %(pid)s, %(boot_id)s, %(source_sha256)s, %(code_commit)s, %(database_identity)s, %(error)s,
     %(filed_late)s
 )
@@ -40,7 +40,8 @@ SET status = %(status)s, verdict = %(verdict)s, results = %(results)s,
     ended_at = coalesce(%(ended_at)s::timestamptz, now()), heartbeat_at = now(),
     cells_done = %(cells_done)s, cells_total = %(cells_total)s, error = %(error)s,
     archive_notebook = %(archive_notebook)s, archive_html = %(archive_html)s,
-    archive_sha256 = %(archive_sha256)s, filed_late = filed_late OR %(filed_late)s
+    archive_sha256 = %(archive_sha256)s, archive_objects = %(archive_objects)s,
+    filed_late = filed_late OR %(filed_late)s
 WHERE run_id = %(run_id)s::uuid AND status IN ('running', 'lost')
 RETURNING ended_at;
 
