@@ -30,6 +30,45 @@ class Thresholds(Section):
     failure_rate_warning_percent: float = Field(10, ge=0, le=100)
     failure_rate_critical_percent: float = Field(20, ge=0, le=100)
 
+    # the database
+    database_latency_warning_milliseconds: float = Field(100, gt=0)
+    database_latency_critical_milliseconds: float = Field(1000, gt=0)
+    connections_warning_percent: float = Field(80, gt=0, le=100)
+    connections_critical_percent: float = Field(95, gt=0, le=100)
+    lock_wait_warning_seconds: float = Field(5, ge=0)
+    lock_wait_critical_seconds: float = Field(60, ge=0)
+    transaction_warning_seconds: float = Field(300, ge=0)
+    transaction_critical_seconds: float = Field(3600, ge=0)
+    idle_in_transaction_warning_seconds: float = Field(60, ge=0)
+    retained_wal_warning_gigabytes: float = Field(2, gt=0)
+    retained_wal_critical_gigabytes: float = Field(10, gt=0)
+    database_size_limit_gigabytes: float | None = Field(None, gt=0)
+    disk_free_warning_percent: float = Field(15, ge=0, le=100)
+    disk_free_critical_percent: float = Field(5, ge=0, le=100)
+    wraparound_warning_percent: float = Field(40, gt=0, le=100)
+    wraparound_critical_percent: float = Field(75, gt=0, le=100)
+    clock_skew_warning_seconds: float = Field(2, gt=0)
+
+    # the queue and its workers
+    pending_age_warning_seconds: float = Field(900, gt=0)
+    pending_age_critical_seconds: float = Field(3600, gt=0)
+    stuck_after_seconds: float = Field(1800, gt=0)
+    concurrent_jobs_limit: int | None = Field(None, ge=1)
+    worker_silent_seconds: float = Field(30, gt=0)
+    worker_without_progress_seconds: float = Field(600, gt=0)
+
+    # how long things take
+    processing_time_warning_seconds: float = Field(2, gt=0)
+    openai_p95_warning_seconds: float = Field(120, gt=0)
+    wordpress_p95_warning_seconds: float = Field(10, gt=0)
+    provider_response_warning_seconds: float = Field(2, gt=0)
+
+    # money
+    daily_cost_warning_percent: float = Field(80, gt=0, le=100)
+
+    # the workbench itself
+    scheduler_silent_seconds: float = Field(120, gt=0)
+
 
 class Level(Section):
     """Who answers at an escalation level, and what they do."""

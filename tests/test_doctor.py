@@ -442,6 +442,7 @@ def test_site_user_and_category_in_order_are_told_so(wordpress: WordPressSite) -
     assert list(found) == [
         "connection",
         "rest_api",
+        "response_time",
         "login",
         "permission",
         "categories",

@@ -287,6 +287,14 @@ class Database:
         """The address without its password."""
         return address_without_secret(self._url)
 
+    def beside(self, name: str) -> Database:
+        """Another database of the same server, or the console of the pooler in front of it."""
+        parts = urlsplit(self._url)
+        query = f"?{parts.query}" if parts.query else ""
+        return Database(
+            f"postgresql://{parts.netloc}/{name}{query}", application_name=self.application_name
+        )
+
     def connect(self, *, connect_timeout_seconds: float = 10) -> Connection:
         """A new connection. Raises `DatabaseUnreachable` with the server's reason.
 

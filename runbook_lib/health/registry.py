@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from runbook_lib.database.connection import Connection
-from runbook_lib.database.statements import Statement
+from runbook_lib.database.statements import Statement, load
 from runbook_lib.deadlines import Deadline
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.connections import Connections
@@ -19,19 +20,32 @@ from runbook_lib.settings import Settings
 STATEMENT_SECONDS = 2.0
 LOCK_SECONDS = 0.5
 
+_HIDDEN = load("database_checks")["rows_hidden"]
+
 
 @dataclass(frozen=True)
 class View:
     """What a check may look at. Statements run read-only, each under a deadline of its own.
 
-    `reading` and its kin ask the pipeline's database, where `jobs` and `runs` may be named; `own_rows`
-    and its kin ask the one that holds our tables.
+    `row` and `rows` ask the pipeline's database, where `jobs` and `runs` may be named; `own_row` and
+    `own_rows` ask the one that holds our tables.
     """
 
     context: Context
     deadline: Deadline
     pipeline: Connections
     bookkeeping: Connections
+
+    @cached_property
+    def hidden_relations(self) -> frozenset[str]:
+        """Of `jobs` and `runs`, those whose rows row-level security may hide from this role.
+
+        An answer from them would be a false "none found".
+        """
+        tables = self.context.sources.tables
+        rows = self.rows(_HIDDEN, tables=list(tables.values()))
+        hidden = {row.title for row in rows if row.rows_hidden}
+        return frozenset(name for name, title in tables.items() if title in hidden)
 
     @property
     def policy(self) -> Policy:
@@ -80,9 +94,10 @@ class DeclaredCheck:
     """A check that a survey runs: its name, what it needs, and the function that answers.
 
     `needs` are columns such as `runs.started_at`; where the pipeline has no such column, the check
-    answers `not_enough_data` and names it. `asks_database` is False for what looks elsewhere.
-    `also` are the names of further checks that the function may answer with. A check that hangs is
-    `when_hung`: critical only where hanging is itself the finding.
+    answers `not_enough_data` and names it. `also` are the names of further checks that the function may
+    answer with. `own` says that it looks at what only our own pipeline writes. `grant` is what to grant
+    when the role may not look. A check that hangs is `when_hung`: critical only where hanging is itself
+    the finding.
     """
 
     name: str
@@ -90,7 +105,8 @@ class DeclaredCheck:
     function: Callable[[View], Check | Iterable[Check]]
     needs: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    asks_database: bool = True
+    own: bool = False
+    grant: str | None = None
     when_hung: Verdict = "not_enough_data"
 
     @property
@@ -111,3 +127,10 @@ def not_allowed(name: str, right: str, advice: str | None = None) -> Check:
         f"This role may not look: {right}.",
         next=advice or "Grant the role what it needs to read (`runbook db grants ROLE` prints it).",
     )
+
+
+def graded(value: float, warning: float, critical: float) -> Verdict:
+    """The verdict on a figure that is worse the higher it is."""
+    if value >= critical:
+        return "critical"
+    return "warning" if value >= warning else "ok"

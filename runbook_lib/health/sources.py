@@ -65,6 +65,11 @@ class Sources:
             self.mapping.runs is not None and not self.mapping.runs_are_jobs
         )
 
+    @property
+    def tables(self) -> dict[str, str]:
+        """The tables that `jobs` and `runs` are read from, as SQL names them."""
+        return {"jobs": "content_jobs", "runs": "job_runs"}
+
     def close(self) -> None:
         self.pipeline.close()
         if self.bookkeeping is not self.pipeline:

@@ -19,6 +19,7 @@ import psycopg2.errors
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import (
+    ConfigurationError,
     DatabaseNotMigrated,
     DatabaseUnreachable,
     DeadlineExceeded,
@@ -27,9 +28,12 @@ from runbook_lib.errors import (
 )
 from runbook_lib.health import (
     database_checks,
+    lock_checks,
     provider_checks,
     queue_checks,
+    storage_checks,
     workbench_checks,
+    worker_checks,
 )
 from runbook_lib.health.checks import Check, Verdict, worst_verdict
 from runbook_lib.health.connections import Connections
@@ -40,7 +44,10 @@ from runbook_lib.health.side_by_side import run_probes
 DEADLINE_SECONDS = 5.0
 DECLARED: tuple[DeclaredCheck, ...] = (
     *database_checks.CHECKS,
+    *lock_checks.CHECKS,
+    *storage_checks.CHECKS,
     *queue_checks.CHECKS,
+    *worker_checks.CHECKS,
     *provider_checks.CHECKS,
     *workbench_checks.CHECKS,
 )
@@ -123,9 +130,16 @@ def _chosen(only: Iterable[str] | None) -> Sequence[DeclaredCheck]:
 
 def _probe(check: DeclaredCheck, view: View) -> Callable[[], Iterator[Check]]:
     def probe() -> Iterator[Check]:
+        if check.own and view.context.sources.attached:
+            yield _not_ours(check)
+            return
         missing = view.context.sources.missing(check.needs)
         if missing:
             yield _without_columns(check, missing)
+            return
+        named = {need.split(".")[0] for need in check.needs}
+        if hidden := named & view.hidden_relations if named else None:
+            yield _with_hidden_rows(check, sorted(hidden))
             return
         answer = check.function(view)
         yield from (answer,) if isinstance(answer, Check) else answer
@@ -145,6 +159,20 @@ def _without_columns(check: DeclaredCheck, missing: Sequence[str]) -> Check:
     )
 
 
+def _not_ours(check: DeclaredCheck) -> Check:
+    words = "This pipeline is not ours: its own programs leave nothing in our tables that tells it."
+    return Check(check.name, "not_enough_data", words)
+
+
+def _with_hidden_rows(check: DeclaredCheck, relations: Sequence[str]) -> Check:
+    named = " and ".join(relations)
+    return not_allowed(
+        check.name,
+        f"row-level security applies to it on {named}, so rows may be missing without an error",
+        "Connect as the tables' owner, grant BYPASSRLS, or add a policy that lets this role read all rows.",
+    )
+
+
 def _hung(check: DeclaredCheck, seconds: float) -> Check:
     return Check(
         check.name,
@@ -158,7 +186,11 @@ def _hung(check: DeclaredCheck, seconds: float) -> Check:
 
 def _failed(check: DeclaredCheck, error: Exception) -> Check:
     if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-        return not_allowed(check.name, _first_line(error))
+        return not_allowed(check.name, _first_line(error), check.grant)
+    if isinstance(error, ConfigurationError):
+        return Check(
+            check.name, "critical", str(error), next="`runbook doctor` examines the settings."
+        )
     return Check(check.name, "not_enough_data", _why(error), next=_next(error))
 
 

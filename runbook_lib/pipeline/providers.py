@@ -18,12 +18,16 @@ OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 @dataclass(frozen=True)
 class OpenAIProvider:
-    """Where to write articles. `api_key` is asked for each request, since it may change."""
+    """Where to write articles. `api_key` is asked for each request, since it may change.
+
+    `admin_key` tells usage and costs, and writes nothing; None where none is set.
+    """
 
     base_url: str
     api_key: Callable[[], str] = field(repr=False)
     model: str
     sandboxed: bool
+    admin_key: Callable[[], str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def resolve_providers(settings: Settings, credentials: Credentials | None = None
     credentials = credentials or Credentials(settings)
     sandbox = _acquire_sandbox(settings) if sandboxed else None
     return Providers(
-        _openai(settings, credentials, sandbox if "openai" in sandboxed else None),
-        _wordpress(settings, credentials, sandbox if "wordpress" in sandboxed else None),
+        openai_of(settings, credentials, sandbox if "openai" in sandboxed else None),
+        wordpress_of(settings, credentials, sandbox if "wordpress" in sandboxed else None),
         sandbox,
     )
 
@@ -84,27 +88,31 @@ def _acquire_sandbox(settings: Settings) -> Sandbox:
     return sandbox.acquire(settings.runbook_home)
 
 
-def _openai(
+def openai_of(
     settings: Settings, credentials: Credentials, sandbox: Sandbox | None
 ) -> OpenAIProvider:
+    """The OpenAI of the settings, or the sandbox that stands in for it."""
     if sandbox is not None:
         return OpenAIProvider(
             sandbox.openai_base_url,
             lambda: sandbox.openai_api_key,
             settings.openai_model,
             sandboxed=True,
+            admin_key=lambda: sandbox.openai_admin_key,
         )
     return OpenAIProvider(
         settings.openai_base_url or OPENAI_ADDRESS,
         credentials.reader("OPENAI_API_KEY"),
         settings.openai_model,
         sandboxed=False,
+        admin_key=credentials.reader("OPENAI_ADMIN_KEY") if settings.openai_admin_key else None,
     )
 
 
-def _wordpress(
+def wordpress_of(
     settings: Settings, credentials: Credentials, sandbox: Sandbox | None
 ) -> WordPressProvider:
+    """The WordPress of the settings, or the sandbox that stands in for it."""
     if sandbox is not None:
         return WordPressProvider(
             sandbox.wordpress_url,

@@ -15,7 +15,7 @@ from types import TracebackType
 from runbook_lib.processes import Hold, SharedProcess
 from runbook_lib.sandbox.control import SandboxControl
 
-__all__ = ["Sandbox", "SandboxControl", "acquire"]
+__all__ = ["Sandbox", "SandboxControl", "acquire", "runs"]
 
 CREDENTIALS_FILE = "credentials.json"
 
@@ -28,6 +28,7 @@ class Sandbox:
     openai_api_key: str = field(repr=False)
     wordpress_user: str
     wordpress_app_password: str = field(repr=False)
+    openai_admin_key: str = field(repr=False)
     _hold: Hold = field(repr=False)
 
     @property
@@ -65,12 +66,22 @@ class Sandbox:
 def acquire(home: Path, timeout_seconds: float = 30) -> Sandbox:
     """The sandbox of a RUNBOOK_HOME, started if it does not run. Raises `ServiceNotStarted`."""
     directory = home / "sandbox"
-    hold = SharedProcess(directory, "runbook_lib.sandbox").acquire(timeout_seconds)
+    hold = _process(home).acquire(timeout_seconds)
     credentials = json.loads((directory / CREDENTIALS_FILE).read_text("utf-8"))
     return Sandbox(
         url=str(hold.state["url"]),
         openai_api_key=credentials["openai_api_key"],
         wordpress_user=credentials["wordpress_user"],
         wordpress_app_password=credentials["wordpress_app_password"],
+        openai_admin_key=credentials["openai_admin_key"],
         _hold=hold,
     )
+
+
+def runs(home: Path) -> bool:
+    """Whether the sandbox of a RUNBOOK_HOME is up; nothing is started."""
+    return _process(home).status().ready
+
+
+def _process(home: Path) -> SharedProcess:
+    return SharedProcess(home / "sandbox", "runbook_lib.sandbox")

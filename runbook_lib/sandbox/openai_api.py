@@ -16,6 +16,8 @@ from runbook_lib.sandbox.briefs import Brief, read_brief
 from runbook_lib.sandbox.faults import Struck
 from runbook_lib.sandbox.journal import Entry
 from runbook_lib.sandbox.messages import Request, Response
+from runbook_lib.sandbox.openai_usage import ADMIN_KEY, Usage
+from runbook_lib.sandbox.openai_usage import PATH as ORGANIZATION
 from runbook_lib.sandbox.storage import Storage
 from runbook_lib.sandbox.structured_output import SchemaRefused, check_schema, fill_schema
 
@@ -44,6 +46,7 @@ class OpenAI:
         self._storage = storage
         self._window_started = 0.0
         self._used_requests = self._used_tokens = 0
+        self._usage = Usage(storage)
 
     def answer(self, request: Request, struck: Struck, entry: Entry) -> Response:
         started = time.perf_counter()
@@ -71,6 +74,11 @@ class OpenAI:
         if refused := self._refused_key(key):
             return refused
         entry.user = f"…{key[-4:]}"
+        if request.path.startswith(ORGANIZATION):
+            return self._usage.answer(request, key)
+        if key.startswith(ADMIN_KEY):
+            # As the real one: an admin key manages the organization and writes nothing.
+            return openai_errors.wrong_key(key)
         return self._route(request, body, struck, entry)
 
     def _refused_key(self, key: str) -> Response | None:
@@ -126,6 +134,7 @@ class OpenAI:
         brief = read_brief({"messages": messages})
         entry.topic = brief.topic
         completion = _say(body, brief, schema, prompt_tokens, struck)
+        self._usage.add(body["model"], prompt_tokens, completion.completion_tokens)
         if chat and body.get("stream"):
             return _stream(body, completion)
         if chat:

@@ -13,6 +13,7 @@ from typing import Any
 
 from runbook_lib.errors import ServiceNotStarted
 from runbook_lib.sandbox.application import Application
+from runbook_lib.sandbox.openai_usage import ADMIN_KEY
 from runbook_lib.sandbox.server import Server
 from runbook_lib.sandbox.storage import Storage
 
@@ -97,21 +98,23 @@ class SandboxService:
 
 
 def prepare_credentials(directory: Path, storage: Storage, application: Application) -> None:
-    """Makes the API key and the application password at the first start, readable to the owner only."""
+    """Makes the keys and the application password at the first start, readable to the owner only."""
     file = directory / CREDENTIALS_FILE
     users = application.wordpress.users
-    if file.exists() and users.find(LOGIN) is not None:
+    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    if "openai_admin_key" in found and users.find(LOGIN) is not None:
         return
-    users.make(OWNER, "administrator")  # the first user of a site, whom nobody logs in as
-    _, password = users.make(LOGIN, ROLE)
-    key = f"sk-sandbox-{secrets.token_urlsafe(24)}"
-    storage.execute("add_api_key", api_key=key, now=time.time())
-    text = json.dumps(
-        {"openai_api_key": key, "wordpress_user": LOGIN, "wordpress_app_password": password}
-    )
+    if not found or users.find(LOGIN) is None:
+        users.make(OWNER, "administrator")  # the first user of a site, whom nobody logs in as
+        _, password = users.make(LOGIN, ROLE)
+        key = f"sk-sandbox-{secrets.token_urlsafe(24)}"
+        found = {"openai_api_key": key, "wordpress_user": LOGIN, "wordpress_app_password": password}
+    found["openai_admin_key"] = f"{ADMIN_KEY}{secrets.token_urlsafe(24)}"
+    for name in ("openai_api_key", "openai_admin_key"):
+        storage.execute("add_api_key", api_key=found[name], now=time.time())
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-        opened.write(text)
+        opened.write(json.dumps(found))
     new.replace(file)

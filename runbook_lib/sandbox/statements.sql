@@ -7,6 +7,17 @@ CREATE TABLE IF NOT EXISTS api_keys (
     created_at REAL NOT NULL
 ) STRICT;
 
+-- name: create_usage
+-- What was used of the stand-in OpenAI, by minute and model.
+CREATE TABLE IF NOT EXISTS usage (
+    minute INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    PRIMARY KEY (minute, model)
+) STRICT;
+
 -- name: create_users
 -- Users of the stand-in WordPress.
 CREATE TABLE IF NOT EXISTS users (
@@ -138,6 +149,24 @@ DELETE FROM api_keys WHERE api_key = :api_key;
 -- name: list_api_keys
 -- Every accepted API key.
 SELECT api_key FROM api_keys;
+
+-- name: add_usage
+-- Counts one request.
+INSERT INTO usage (minute, model, requests, input_tokens, output_tokens)
+VALUES (:minute, :model, 1, :input_tokens, :output_tokens)
+ON CONFLICT (minute, model) DO UPDATE SET
+    requests = requests + 1,
+    input_tokens = input_tokens + excluded.input_tokens,
+    output_tokens = output_tokens + excluded.output_tokens;
+
+-- name: usage_by_bucket
+-- What was used between two moments, by bucket and model. Seconds since 1970.
+SELECT :start + (minute * 60 - :start) / :width * :width AS start_time, model,
+    sum(requests) AS requests, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+FROM usage
+WHERE minute * 60 >= :start AND minute * 60 < :end
+GROUP BY 1, 2
+ORDER BY 1, 2;
 
 -- name: add_user
 -- Makes a user, or gives an existing one another role.

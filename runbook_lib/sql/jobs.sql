@@ -254,9 +254,10 @@ SELECT job_id, attempt, 'released', started_at, now(), %(worker)s, stage, 'worke
 FROM strangers;
 
 -- name: promote_deferred_jobs
--- Jobs whose time has come become due: from here on a claim sees them.
+-- Jobs whose time has come become due: from here on a claim sees them, and they count as waiting.
 UPDATE content_jobs
-SET run_at = NULL
+SET run_at = NULL,
+    updated_at = now()
 WHERE job_id = ANY (ARRAY(
     SELECT job_id
     FROM content_jobs

@@ -38,7 +38,9 @@ Addresses = Sequence[tuple[Any, ...]]
 Steps = Generator[Check, None, bool]
 
 
-def reach_web(part: str, url: str, variable: str) -> Steps:
+def reach_web(
+    part: str, url: str, variable: str, patience_seconds: float = CONNECT_SECONDS
+) -> Steps:
     """Name, connection and certificate of a web address; True when a request can be sent."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -48,7 +50,7 @@ def reach_web(part: str, url: str, variable: str) -> Steps:
     addresses = yield from resolve(part, host, port, variable)
     if not addresses:
         return False
-    link = yield from connect(part, addresses, host, port, variable)
+    link = yield from connect(part, addresses, host, port, variable, patience_seconds)
     if link is None:
         return False
     with link:
@@ -164,6 +166,22 @@ def _connect_failure(
     return (
         f"No connection to {host}:{port}: {failures[-1]}.",
         "Check this machine's network and routes.",
+    )
+
+
+def response_time(part: str, seconds: float, slow_seconds: float | None, source: str) -> Check:
+    """How long one cheap question took, there and back; None: told without a judgement."""
+    slow = slow_seconds is not None and seconds > slow_seconds
+    return Check(
+        f"{part}.response_time",
+        "warning" if slow else "ok",
+        f"A cheap question was answered in {seconds:.2f} s.",
+        round(seconds, 3),
+        "s",
+        slow_seconds,
+        source,
+        "that costly questions are answered as fast",
+        "Ask again; if it stays, see the provider's status page." if slow else None,
     )
 
 

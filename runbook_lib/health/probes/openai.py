@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 from runbook_lib.deadlines import Deadline
 from runbook_lib.health.checks import Check
 from runbook_lib.health.probes import Probe
-from runbook_lib.health.probes.network import reach_web
+from runbook_lib.health.probes.network import reach_web, response_time
 from runbook_lib.pipeline.transport import Answer, ExchangeFailed, Transport
 from runbook_lib.pipeline.wordpress_answers import plain, short
 
@@ -30,11 +31,21 @@ _QUOTA_CODES = (
 )
 
 
-def probe_openai(base_url: str, api_key: Callable[[], str], model: str) -> Probe:
+def probe_openai(
+    base_url: str,
+    api_key: Callable[[], str],
+    model: str,
+    *,
+    patience_seconds: float = ANSWER_SECONDS,
+    slow_seconds: float | None = None,
+) -> Probe:
     """Name, connection, certificate, key and model of an OpenAI-compatible address."""
-    if not (yield from reach_web("openai", base_url, "OPENAI_BASE_URL")):
+    if not (
+        yield from reach_web("openai", base_url, "OPENAI_BASE_URL", min(5.0, patience_seconds))
+    ):
         return
     transport = Transport(connections=1)
+    started = time.monotonic()
     headers = {
         "Authorization": f"Bearer {api_key()}",
         "Accept": "application/json",
@@ -44,7 +55,7 @@ def probe_openai(base_url: str, api_key: Callable[[], str], model: str) -> Probe
         answer = transport.exchange(
             "GET",
             f"{base_url.rstrip('/')}/models",
-            deadline=Deadline.after(ANSWER_SECONDS),
+            deadline=Deadline.after(patience_seconds),
             headers=headers,
         )
     except ExchangeFailed as error:
@@ -58,6 +69,7 @@ def probe_openai(base_url: str, api_key: Callable[[], str], model: str) -> Probe
         return
     finally:
         transport.close()
+    yield response_time("openai", time.monotonic() - started, slow_seconds, _SOURCE)
     yield from _judge(answer, base_url, model)
 
 

@@ -206,6 +206,11 @@ def _partitions(connection: Connection, schema: str) -> Iterator[Check]:
             source=_SQL["partition_function_rights"].source,
             next="GRANT EXECUTE ON FUNCTION make_job_runs_partitions(integer) TO this role.",
         )
+    yield from judge_partitions(row, strays)
+
+
+def judge_partitions(row: Any, strays: int | None) -> Iterator[Check]:
+    """Partitions are made ahead and the default one is empty; `strays` None: its rows may not be counted."""
     days = float(row.days_ahead) if row is not None and row.days_ahead is not None else 0.0
     short = days < PARTITION_WARNING_DAYS
     yield Check(

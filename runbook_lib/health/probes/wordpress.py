@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -10,12 +11,13 @@ from urllib.parse import urlsplit
 from runbook_lib.deadlines import Deadline
 from runbook_lib.health.checks import Check
 from runbook_lib.health.probes import Probe
-from runbook_lib.health.probes.network import reach_web
+from runbook_lib.health.probes.network import reach_web, response_time
 from runbook_lib.pipeline.failures import FAILURE_CLASSES, JobFailed
 from runbook_lib.pipeline.transport import ExchangeFailed, Transport
 from runbook_lib.pipeline.wordpress import WordPressClient
 
 ANSWER_SECONDS = 10.0
+_INDEX = "GET /wp-json/, GET /?rest_route=/"
 NEEDED_CAPABILITIES = ("edit_posts", "publish_posts")
 _LOGIN_ADVICE = (
     "Check in this order: WORDPRESS_USER is the login name; WORDPRESS_APP_PASSWORD is an application password "
@@ -32,13 +34,17 @@ def probe_wordpress(
     *,
     post_status: str = "publish",
     fallback_category: str | None = None,
+    patience_seconds: float = ANSWER_SECONDS,
+    slow_seconds: float | None = None,
 ) -> Probe:
     """All steps for one site and user; reads only."""
-    if not (yield from reach_web("wordpress", url, "WORDPRESS_URL")):
+    if not (yield from reach_web("wordpress", url, "WORDPRESS_URL", min(5.0, patience_seconds))):
         return
-    client = WordPressClient(url, user, app_password, deadline_seconds=ANSWER_SECONDS)
+    client = WordPressClient(url, user, app_password, deadline_seconds=patience_seconds)
     try:
-        yield from _find_rest_api(client, url)
+        started = time.monotonic()
+        yield from _find_rest_api(client, url, patience_seconds)
+        yield response_time("wordpress", time.monotonic() - started, slow_seconds, _INDEX)
         yield from _log_in(client, user, post_status)
         yield from _categories(client, fallback_category)
         yield _password_age(client)
@@ -56,8 +62,8 @@ def _within() -> Deadline:
     return Deadline.after(ANSWER_SECONDS)
 
 
-def _find_rest_api(client: WordPressClient, url: str) -> Probe:
-    name, source = "wordpress.rest_api", "GET /wp-json/, GET /?rest_route=/"
+def _find_rest_api(client: WordPressClient, url: str, patience_seconds: float) -> Probe:
+    name, source = "wordpress.rest_api", _INDEX
     try:
         site = client.site(_within())
     except JobFailed as error:
@@ -70,7 +76,9 @@ def _find_rest_api(client: WordPressClient, url: str) -> Probe:
         advice = _right_address(url, failure.error_class)
         if meaning and not advice:
             advice = "Check WORDPRESS_URL, and what stands in front of the site."
-        yield _from_failure(name, error, source, meaning=meaning, advice=advice)
+        yield _from_failure(
+            name, error, source, meaning=meaning, advice=advice, patience_seconds=patience_seconds
+        )
         raise _Stopped from None
     way = "under /wp-json" if site.pretty_addresses else "under /?rest_route= (plain permalinks)"
     yield Check(
@@ -198,6 +206,8 @@ def _password_age(client: WordPressClient) -> Check:
         days,
         "days",
         source=source,
+        does_not_prove="that no other password is in use: this one was just used by this look",
+        details={"created": found.created, "last_used": found.last_used},
     )
 
 
@@ -216,6 +226,7 @@ def _from_failure(
     *,
     meaning: str | None = None,
     advice: str | None = None,
+    patience_seconds: float = ANSWER_SECONDS,
 ) -> Check:
     known = FAILURE_CLASSES[error.failure.error_class]
     # The catalogue's advice ends with the command for a running worker; nothing is paused here.
@@ -224,7 +235,7 @@ def _from_failure(
     return Check(
         name,
         "critical",
-        said.replace("within the deadline", f"within {ANSWER_SECONDS:g} s"),
+        said.replace("within the deadline", f"within {patience_seconds:g} s"),
         error.failure.http_status,
         source=source,
         next=advice or first,
