@@ -68,7 +68,12 @@ class Sources:
     @property
     def tables(self) -> dict[str, str]:
         """The tables that `jobs` and `runs` are read from, as SQL names them."""
-        return {"jobs": "content_jobs", "runs": "job_runs"}
+        if self.mapping is None:
+            return {"jobs": "content_jobs", "runs": "job_runs"}
+        return {
+            mapped.ours: ".".join(quote_ident(part) for part in (mapped.schema, mapped.table))
+            for mapped in self.mapping.tables
+        }
 
     def close(self) -> None:
         self.pipeline.close()
@@ -130,6 +135,11 @@ def refuse_their_schema(settings: Settings, mapping: PipelineMapping) -> None:
             "beside those of a pipeline that is not ours. Name a schema of its own, or another database in "
             "RUNBOOK_DATABASE_URL, or neither for the embedded one."
         )
+
+
+def quote_ident(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def with_relations(statement: Statement, definitions: Callable[[], Mapping[str, str]]) -> Statement:
