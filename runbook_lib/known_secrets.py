@@ -48,6 +48,32 @@ def register_address(address: str, name: str = "a password in an address") -> No
         register(unquote(written), name)
 
 
+def register_service_address(address: str, name: str = "a service's address") -> None:
+    """Makes known what is secret in an address that carries its credentials, as those of alerts do.
+
+    That is the whole of it, its user and password, and every other piece that looks generated.
+    """
+    address = address.strip()
+    register(address, name)
+    register_address(address, name)
+    _, _, rest = address.partition("://")
+    credentials, separator, _ = rest.partition("@")
+    if separator:
+        register(unquote(credentials), name)
+    for piece in re.split(r"[/?&=@:#,]", rest):
+        if _looks_generated(piece):
+            register(piece, name)
+            register(unquote(piece), name)
+
+
+def _looks_generated(piece: str) -> bool:
+    """Letters and figures mixed without being a host's name, or very long."""
+    if len(piece) < 8 or "." in piece:
+        return False
+    mixed = any(each.isdigit() for each in piece) and any(each.isalpha() for each in piece)
+    return mixed or len(piece) >= 16
+
+
 def forms() -> tuple[str, ...]:
     """Every known form, the longest first, so that a form inside another never leaves a rest."""
     return _longest_first

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from datetime import datetime, time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -124,6 +124,58 @@ class MaintenanceWindow(Section):
         return self
 
 
+class Route(Section):
+    """Which level an alert goes to first, and who is told beside it. The first route that fits counts."""
+
+    causes: str
+    level: int = Field(1, ge=1, le=3)
+    also_told: tuple[int, ...] = ()
+    owner: str | None = None
+
+    @field_validator("also_told")
+    @classmethod
+    def _levels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if unknown := sorted(set(value) - {1, 2, 3}):
+            raise ValueError(f"levels are 1, 2 and 3, not {unknown[0]}")
+        return value
+
+
+def _default_routes() -> tuple[Route, ...]:
+    # A breach: level 2 contains it, level 3 decides and is told at once.
+    return (Route(causes="*security*", level=2, also_told=(3,)),)
+
+
+class Alerting(Section):
+    """When an alert opens, is raised, repeated and ends, and how it is sent."""
+
+    survey_interval_seconds: float = Field(60, gt=0)
+    # A check has to be bad so many times in a row, and for so long.
+    bad_times: int = Field(2, ge=1)
+    bad_minutes: float = Field(1, ge=0)
+    # It has recovered when it was good for so long.
+    good_minutes: float = Field(3, ge=0)
+    # It flaps when it turned so often within this time, until it has not turned for the third.
+    flapping_changes: int = Field(6, ge=3)
+    flapping_within_minutes: float = Field(60, gt=0)
+    flapping_ends_after_minutes: float = Field(30, gt=0)
+    # Nobody acknowledged: the next level is told. Nothing changed: said once more.
+    raise_level_after_minutes: float = Field(30, gt=0)
+    remind_after_minutes: float = Field(240, gt=0)
+    acknowledged_for_minutes: float = Field(480, gt=0)
+    # An event does not recover; its alert ends when it was not seen again for so long.
+    event_ends_after_minutes: float = Field(60, gt=0)
+    # The check does not answer any more, or is gone.
+    unseen_ends_after_hours: float = Field(24, gt=0)
+    delivery_deadline_seconds: float = Field(30, gt=0)
+    delivery_retry_seconds: float = Field(30, gt=0)
+    delivery_retry_maximum_seconds: float = Field(900, gt=0)
+    delivery_given_up_after_hours: float = Field(24, gt=0)
+    # The written runbook's times: health each hour, the failure rate each day at midnight UTC.
+    hourly_health: Literal["always", "not_well", "never"] = "not_well"
+    daily_failure_rate: Literal["always", "not_well", "never"] = "always"
+    routes: tuple[Route, ...] = Field(default_factory=_default_routes)
+
+
 def _default_levels() -> dict[str, Level]:
     return {
         "1": Level(
@@ -156,6 +208,7 @@ class Policy(Section):
     levels: dict[str, Level] = Field(default_factory=_default_levels)
     vendors: dict[str, Vendor] = Field(default_factory=_default_vendors)
     quiet_hours: QuietHours = QuietHours()
+    alerting: Alerting = Alerting()
     maintenance_windows: tuple[MaintenanceWindow, ...] = ()
     # Who may create jobs: values of content_jobs.source and created_by. Empty: everybody.
     known_producers: tuple[str, ...] = ()

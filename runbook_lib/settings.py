@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -213,9 +214,22 @@ class Settings(BaseSettings):
                 continue
             if field in ("database_url", "runbook_database_url"):
                 known_secrets.register_address(value.get_secret_value(), "the database password")
+            elif field == "runbook_alert_urls":
+                for address in self.alert_urls():
+                    known_secrets.register_service_address(address, "RUNBOOK_ALERT_URLS")
             else:
                 user = self.wordpress_user if field == "wordpress_app_password" else None
                 known_secrets.register(value.get_secret_value(), field.upper(), user=user)
+
+    def alert_urls(self) -> list[str]:
+        """The addresses of `RUNBOOK_ALERT_URLS`, which stand apart by white space or commas."""
+        text = self.runbook_alert_urls.get_secret_value() if self.runbook_alert_urls else ""
+        # A comma may also stand inside an address; there no scheme follows it.
+        return [
+            each
+            for each in re.split(r"\s+|,(?=[\w.+-]+(?:=[\w.+-]+)?://)", text)
+            if each.strip(", ")
+        ]
 
     def sandboxed(self) -> frozenset[str]:
         """Names of the providers that the sandbox stands in for.

@@ -52,6 +52,8 @@ FILERS: dict[str, str] = {
     "run_refused": "runbook_lib.procedures.records:file_refused",
     "admin_action": "runbook_lib.changes.actions:file_action",
     "admin_action_closed": "runbook_lib.changes.actions:file_closing",
+    "alert": "runbook_lib.health.alerts.filing:file_alert",
+    "alert_delivery": "runbook_lib.health.alerts.filing:file_delivery",
 }
 
 # The database could not be written now: away, too slow, full, locked, read-only, not coming up.
@@ -142,7 +144,7 @@ class Spool:
         name = f"{_next_ns():020d}-{kind}-{entry_id}.json"
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_durably(self.directory / name, json.dumps(written, default=_plain).encode())
+            write_durably(self.directory / name, json.dumps(written, default=_plain).encode())
         except OSError as error:
             raise CouldNotBeDone(
                 f"Neither the database nor the spool at {self.directory} takes a record: "
@@ -205,7 +207,7 @@ class Spool:
     def _set_aside(self, path: Path, reason: str, connection: Connection, filed: Filed) -> None:
         reason = one_line(reason, 500)
         self.quarantine.mkdir(exist_ok=True, mode=0o700)
-        _write_durably((self.quarantine / path.name).with_suffix(".txt"), reason.encode())
+        write_durably((self.quarantine / path.name).with_suffix(".txt"), reason.encode())
         try:
             path.replace(self.quarantine / path.name)
         except FileNotFoundError:
@@ -269,7 +271,7 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
     """Writes a file of mode 0600 whole or not at all, and flushes it and its folder to the disk."""
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:

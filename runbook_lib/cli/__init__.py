@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start."),
     "function": ("runbook_lib.cli.function", "function", "The runbook's functions: health, monitoring, metrics, sweeper …"),
     "spool": ("runbook_lib.cli.spool", "spool", "Records kept while the database was away: list, file."),
+    "monitor": ("runbook_lib.cli.alerts", "monitor", "Survey each minute and tell who has to be told."),
+    "alerts": ("runbook_lib.cli.alerts", "alerts", "Alerts: list, show, ack, test."),
     "archive": ("runbook_lib.cli.archive", "archive", "The archive: list, show, open."),
 }  # fmt: skip
 

@@ -52,7 +52,7 @@ def runs_by_day(by_day: pandas.DataFrame) -> Chart:
     """Attempts by day and outcome above, the share of failures with its thresholds below."""
     if by_day.empty or not by_day["attempts"].sum():
         return _nothing_to_draw("No attempt ended in these days.")
-    figure = _figure(height_inches=5.2)
+    figure = new_figure(height_inches=5.2)
     counts, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     _draw_counts(counts, by_day)
     _draw_shares(shares, by_day)
@@ -70,7 +70,7 @@ def durations(by_stage: pandas.DataFrame, average_limit_seconds: float) -> Chart
     """Median, 95th and 99th percentile of each stage, and the limit of the average."""
     if by_stage.empty:
         return _nothing_to_draw("No attempt completed in these days.")
-    figure = _figure(height_inches=1.5 + 0.7 * len(by_stage))
+    figure = new_figure(height_inches=1.5 + 0.7 * len(by_stage))
     axes = figure.subplots()
     rows = by_stage.to_dict("records")[::-1]
     for position, row in enumerate(rows):
@@ -162,7 +162,8 @@ def _label_days(axes: Axes, by_day: pandas.DataFrame) -> None:
     axes.set_xlim(-0.7, len(by_day) - 0.3)
 
 
-def _figure(height_inches: float) -> Figure:
+def new_figure(height_inches: float) -> Figure:
+    """An empty figure in the reports' style."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -173,13 +174,17 @@ def _figure(height_inches: float) -> Figure:
 
 
 def _nothing_to_draw(reason: str) -> Chart:
-    figure = _figure(height_inches=1.2)
+    figure = new_figure(height_inches=1.2)
     figure.text(0.5, 0.5, reason, ha="center", va="center")
     return _chart(figure, reason)
 
 
 def _chart(figure: Figure, words: str) -> Chart:
+    return Chart(png_of(figure), words)
+
+
+def png_of(figure: Figure, dots_per_inch: float = DOTS_PER_INCH) -> bytes:
+    """The picture's file. No software name and no date is in it: the same figures make the same bytes."""
     file = io.BytesIO()
-    # No software name and no date in the file: the same figures make the same bytes.
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return Chart(file.getvalue(), words)
+    figure.savefig(file, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return file.getvalue()

@@ -29,6 +29,7 @@ from runbook_lib.errors import (
 from runbook_lib.health import (
     database_checks,
     lock_checks,
+    monitor_checks,
     provider_checks,
     queue_checks,
     storage_checks,
@@ -50,6 +51,7 @@ DECLARED: tuple[DeclaredCheck, ...] = (
     *worker_checks.CHECKS,
     *provider_checks.CHECKS,
     *workbench_checks.CHECKS,
+    *monitor_checks.CHECKS,
 )
 # From the worst to the best; what was not answered stands before what is well.
 _WORST_FIRST: tuple[Verdict, ...] = ("critical", "warning", "not_allowed", "not_enough_data", "ok")

@@ -16,6 +16,7 @@ from runbook_lib.workbench.children import Program, dying_with_parent
 
 SCHEDULER_STOP_GRACE_SECONDS = 60.0
 CONSOLE_STOP_GRACE_SECONDS = 15.0
+MONITOR_STOP_GRACE_SECONDS = 20.0
 # Where another clone's console has the usual port already, the next free one of so many is taken.
 PORTS_TRIED = 20
 # What a worker takes beyond its own grace time, to hand its jobs back.
@@ -39,6 +40,7 @@ def lasting_programs(settings: Settings) -> list[Program]:
         Program("worker", worker_command(), worker_grace),
         Program("scheduler", scheduler, SCHEDULER_STOP_GRACE_SECONDS),
         Program("console", console, CONSOLE_STOP_GRACE_SECONDS),
+        Program("monitor", runbook_command("monitor"), MONITOR_STOP_GRACE_SECONDS),
     ]
 
 

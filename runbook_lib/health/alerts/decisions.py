@@ -1,0 +1,143 @@
+"""What a survey and the pipeline's events do to all alerts at once, and what is to be told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from runbook_lib.credentials.masking import one_line
+from runbook_lib.health.alerts.rules import (
+    EVENT_PREFIX,
+    Alert,
+    CheckState,
+    Notice,
+    Severity,
+    ended_unseen,
+    observe,
+    observe_event,
+    resolved,
+    say,
+)
+from runbook_lib.health.checks import Check
+from runbook_lib.policy import Policy
+
+# Events that say that something begins to hold: their alert ends when it holds no more.
+PAUSES = ("provider_paused", "daily_cap_reached")
+
+
+@dataclass(frozen=True)
+class PipelineEvent:
+    """A row of `events` that somebody should be told of."""
+
+    event_id: int
+    occurred_at: datetime
+    kind: str
+    level: Severity
+    message: str
+    worker: str | None = None
+    job_id: str | None = None
+    provider: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cause(self) -> str:
+        provider = f".{self.provider}" if self.provider else ""
+        return f"{EVENT_PREFIX}{self.kind}{provider}"
+
+    def evidence(self) -> dict[str, Any]:
+        """In the words that a check has for its answer."""
+        found = {"name": self.cause, "verdict": self.level, "message": one_line(self.message, 1000),
+                 "occurred_at": self.occurred_at.isoformat(), "worker": self.worker,
+                 "job_id": self.job_id, "provider": self.provider, "details": dict(self.details),
+                 "next": _NEXT.get(self.kind), "source": f"events.{self.event_id}"}  # fmt: skip
+        return {name: value for name, value in found.items() if value not in (None, {})}
+
+
+_NEXT = {
+    "provider_paused": "See `runbook limits show`; `runbook doctor` says what the provider answers. "
+    "`runbook resume PROVIDER` ends the pause once the cause is gone.",
+    "daily_cap_reached": "Nothing more is spent until midnight UTC. `runbook limits set` raises the cap.",
+    "job_quarantined": "`runbook jobs show ID` has its attempts; `runbook jobs retry ID` lets it go again.",
+    "lease_expired": "`runbook workers` says which worker vanished; its jobs went back by themselves.",
+    "job_runs_without_partition": "Nothing is lost. See that a worker runs each day: it makes the partitions.",
+    "job_runs_partition_refused": "Rename or detach the table that stands in the way.",
+}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is known before a survey: states of checks, and alerts that are not settled."""
+
+    states: Mapping[str, CheckState] = field(default_factory=dict)
+    alerts: tuple[Alert, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is known after it: the states of the checks that were asked, the alerts that changed, and
+    what is to be told."""
+
+    states: tuple[CheckState, ...]
+    alerts: tuple[Alert, ...]
+    notices: tuple[Notice, ...]
+
+
+def decide(
+    memory: Memory, checks: Iterable[Check], now: datetime, policy: Policy, *,
+    events: Iterable[PipelineEvent] = (), paused: Iterable[str] | None = None,
+) -> Decided:  # fmt: skip
+    """One survey's checks and the events since the last one.
+
+    `paused` are the providers that are paused now, None where that is not known.
+    """
+    before = {alert.alert_id: alert for alert in memory.alerts}
+    after = dict(before)
+    open_now = {alert.cause: alert for alert in memory.alerts if alert.resolved_at is None}
+    states = []
+    for check in checks:
+        state, alert = observe(
+            memory.states.get(check.name), open_now.get(check.name), check, now, policy
+        )
+        states.append(state)
+        if alert is not None:
+            after[alert.alert_id] = alert
+    for event in events:
+        alert = observe_event(
+            open_now.get(event.cause), cause=event.cause, severity=event.level,
+            evidence=event.evidence(), occurred_at=event.occurred_at, now=now, policy=policy,
+        )  # fmt: skip
+        after[alert.alert_id] = open_now[event.cause] = alert
+    notices = []
+    for alert_id, alert in after.items():
+        ended = _ended(alert, paused, now, policy)
+        after[alert_id], notice = (ended, None) if _too_young(ended, now, policy) else say(ended, now, policy)  # fmt: skip
+        if notice is not None:
+            notices.append(notice)
+    changed = [alert for alert in after.values() if alert != before.get(alert.alert_id)]
+    return Decided(tuple(states), tuple(changed), tuple(notices))
+
+
+def _ended(
+    alert: Alert, paused: Iterable[str] | None, now: datetime, policy: Policy
+) -> Alert:  # fmt: skip
+    if not _is_pause(alert) or alert.resolved_at is not None:
+        return ended_unseen(alert, now, policy)
+    if paused is None or alert.cause.rpartition(".")[2] in paused:
+        return alert
+    return resolved(alert, now, "recovered")
+
+
+def _too_young(alert: Alert, now: datetime, policy: Policy) -> bool:
+    """A provider that asks for patience and is used again a moment later is nothing to tell."""
+    return (
+        _is_pause(alert)
+        and alert.severity == "warning"
+        and alert.announced_at is None
+        and now - alert.since < timedelta(minutes=policy.alerting.bad_minutes)
+    )
+
+
+def _is_pause(alert: Alert) -> bool:
+    return alert.is_event and alert.cause.split(".")[1] in PAUSES
