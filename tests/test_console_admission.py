@@ -320,8 +320,8 @@ def test_junk_is_refused_in_words(console: RunningConsole) -> None:
     assert post("/brakes/pause", json=[[[]]]) in (303, 400)
     assert console.get("/jobs?search=%00").status_code == 400
     assert console.get("/jobs?search=%ff%fe&status=%27&before=x").status_code in (200, 400)
-    assert console.get("/" + "a" * 9000).status_code in (404, 414)
-    assert console.get("/jobs?search=" + "a" * 9000).status_code == 414
+    assert console.get("/" + "a" * 9000).status_code in (400, 404)
+    assert console.get("/jobs?search=" + "a" * 9000).status_code == 400
     assert console.request("TRACE", "/jobs").status_code in (403, 405)
     assert console.request("DELETE", "/jobs", write).status_code == 405
 

@@ -21,8 +21,9 @@ from runbook_lib.console import (
     overview_pages,
 )
 from runbook_lib.console.access_log import AccessLog
-from runbook_lib.console.admission import Admission, Refused
+from runbook_lib.console.admission import FUNCTIONS, Admission, Refused
 from runbook_lib.console.answers import Answers
+from runbook_lib.console.function_schemas import components
 from runbook_lib.console.gate import Gate
 from runbook_lib.console.house import House
 from runbook_lib.console.liveness import Liveness
@@ -67,7 +68,7 @@ def create(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         application.include_router(router)
     _answer_errors(application, house.answers)
-    _describe_tokens(application)
+    _complete_description(application)
     application.add_middleware(
         Gate,
         admission=house.admission,
@@ -78,13 +79,12 @@ def create(settings: Settings) -> FastAPI:
     return application
 
 
-def _describe_tokens(application: FastAPI) -> None:
-    """Names the way in, for whoever reads the OpenAPI document."""
-    schema = application.openapi()
-    schema.setdefault("components", {})["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "description": "The read or the write token."}
-    }
-    application.openapi_schema = schema
+def _complete_description(application: FastAPI) -> None:
+    """Adds to the OpenAPI document what the functions' routes refer to."""
+    document = application.openapi()
+    for kind, found in components().items():
+        document.setdefault("components", {}).setdefault(kind, {}).update(found)
+    application.openapi_schema = document
 
 
 def _house(settings: Settings) -> House:
@@ -128,6 +128,8 @@ def _answer_errors(application: FastAPI, answers: Answers) -> None:
         assert isinstance(error, HTTPException)
         response = answers.http_error(request, error.status_code)
         response.headers.update(error.headers or {})
+        if error.status_code == 405 and request.url.path.startswith(FUNCTIONS):
+            response.headers["allow"] = "GET, HEAD, POST"  # each has a route of its own
         return response
 
     async def of_an_input(request: Request, _: Exception) -> Response:

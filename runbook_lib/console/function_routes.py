@@ -13,29 +13,13 @@ from starlette.responses import JSONResponse, Response
 
 from runbook_lib.console.admission import FUNCTIONS as PATH
 from runbook_lib.console.admission import Caller, Refused
+from runbook_lib.console.function_schemas import described, require_types
 from runbook_lib.console.house import House, TheHouse, caller_of, house_of
 from runbook_lib.errors import UsageError
 from runbook_lib.functions import FUNCTIONS, Function, call, required_scope
 from runbook_lib.functions.addresses import curl_line
 
 router = APIRouter()
-_ERROR = {
-    "description": "What was wrong, in words.",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["error"],
-                "properties": {"error": {"type": "string"}, "curl": {"type": "string"}},
-            }
-        }
-    },
-}
-_REFUSALS = {str(status): _ERROR for status in (400, 401, 403, 404, 405, 408, 409, 413, 421, 429)}
-_ANSWERED = {
-    "description": "The answer.",
-    "content": {"application/json": {"schema": {"type": "object"}}},
-}
 
 
 def _add_routes(function: Function) -> None:
@@ -48,7 +32,7 @@ def _add_routes(function: Function) -> None:
             summary=function.summary,
             tags=["functions"],
             response_class=JSONResponse,
-            openapi_extra=_described(function, method),
+            openapi_extra=described(function, method),
         )
 
 
@@ -67,7 +51,7 @@ def answer_function(request: Request, name: str, caller: Caller) -> Response:
     house = house_of(request)
     method = request.scope["method"]
     try:
-        data = _given(request)
+        data = _given(request, name)
     except UsageError as error:
         return JSONResponse({"error": str(error)}, 400)
     if required_scope(name, method, data) == "write" and not caller.may_write:
@@ -86,7 +70,7 @@ def _liveness_of(house: House) -> Response:
     return JSONResponse({"status": "ok" if well else "unavailable"}, 200 if well else 503)
 
 
-def _given(request: Request) -> dict[str, Any]:
+def _given(request: Request, name: str) -> dict[str, Any]:
     """What a function is given: a JSON object in the body, else the query. Raises `UsageError`."""
     pairs = parse_qsl(request.url.query, keep_blank_values=True, max_num_fields=100)
     given: dict[str, Any] = dict(pairs)
@@ -95,6 +79,7 @@ def _given(request: Request) -> dict[str, Any]:
     body: bytes = request.state.body
     if body.strip() and request.scope["method"] != "GET":
         found = _object(body)
+        require_types(name, found)
         if twice := sorted(given.keys() & found.keys()):
             raise UsageError(f"{', '.join(twice)} is given in the address and in the body.")
         given |= found
@@ -121,36 +106,6 @@ def _require_storable(given: Mapping[str, Any]) -> None:
     text = json.dumps(given, ensure_ascii=False)
     if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise UsageError("A text holds a NUL or half a character, which no text here can hold.")
-
-
-def _described(function: Function, method: str) -> dict[str, Any]:
-    """The OpenAPI of a function's route: what it takes, who may call it, what it answers."""
-    schema = function.request.model_json_schema(ref_template="#/components/schemas/{model}")
-    anonymous: list[dict[str, Any]] = [{}] if function.name == "health" else []
-    described: dict[str, Any] = {
-        "security": [*anonymous, {"token": []}],
-        "responses": {"200": _ANSWERED, **_REFUSALS, "503": _ANSWERED},
-    }
-    if method == "POST":
-        described["requestBody"] = {"content": {"application/json": {"schema": schema}}}
-    elif schema.get("properties"):
-        described["parameters"] = [
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": each.get("description", ""),
-                "schema": _of_a_query(each),
-            }
-            for name, each in schema["properties"].items()
-        ]
-    return described
-
-
-def _of_a_query(schema: dict[str, Any]) -> dict[str, Any]:
-    """A field's schema without null, which an address cannot hold."""
-    choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    return choices[0] if len(choices) == 1 else {k: v for k, v in schema.items() if k != "default"}
 
 
 def unknown_function(request: Request, name: str) -> Response:

@@ -184,7 +184,7 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes:
 def _incoming(scope: Scope, visit: _Visit, body: bytes) -> Incoming:
     query = scope["query_string"]
     if len(query) > LONGEST_QUERY_BYTES:
-        raise Refused(414, "The address is too long.")
+        raise Refused(400, "The address is too long.")
     return Incoming(
         scope["method"], scope["path"], query.decode("latin-1"), visit.headers, body, visit.client,
         scope.get("scheme", "http"),
