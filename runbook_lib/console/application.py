@@ -23,6 +23,7 @@ from runbook_lib.console import (
 from runbook_lib.console.access_log import AccessLog
 from runbook_lib.console.admission import FUNCTIONS, Admission, Refused
 from runbook_lib.console.answers import Answers
+from runbook_lib.console.figures import Overview
 from runbook_lib.console.function_schemas import components
 from runbook_lib.console.gate import Gate
 from runbook_lib.console.house import House
@@ -102,6 +103,7 @@ def _house(settings: Settings) -> House:
         answers=Answers(pages),
         log=AccessLog(lambda: workplace.context().sources.bookkeeping),
         liveness=Liveness(),
+        overview=Overview(),
     )
 
 

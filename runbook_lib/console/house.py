@@ -11,6 +11,7 @@ from starlette.requests import Request
 from runbook_lib.console.access_log import AccessLog
 from runbook_lib.console.admission import Admission, Caller
 from runbook_lib.console.answers import Answers
+from runbook_lib.console.figures import Overview
 from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
@@ -33,6 +34,7 @@ class House:
     answers: Answers
     log: AccessLog
     liveness: Liveness
+    overview: Overview
 
     @property
     def secure(self) -> bool:

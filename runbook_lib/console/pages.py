@@ -121,8 +121,7 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters.update(
-        age=age, moment=moment, machine_time=machine_time, seconds=seconds, words=words,
-        number=number, short=short, query=query,
+        age=age, moment=moment, machine_time=machine_time, seconds=seconds, words=words, number=number, short=short, query=query, prose=prose,
     )  # fmt: skip
     environment.globals["static"] = _static_address
     return environment
@@ -191,6 +190,17 @@ def seconds(value: Any) -> str:
 
 def words(value: Any) -> str:
     return "–" if value is None else str(value).replace("_", " ")
+
+
+def prose(value: Any) -> Markup:
+    """A text in which what stands between backticks is something to type."""
+    parts = clean("" if value is None else str(value)).split("`")
+    if len(parts) % 2 == 0:
+        return escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
 
 
 def number(value: Any) -> str:
