@@ -18,6 +18,14 @@ from runbook_lib.errors import ConfigurationError
 from runbook_lib.settings import Settings
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name!r} is no time zone; names are like Europe/Berlin") from None
+    return name
+
+
 class Section(BaseModel):
     """A table of the file: unknown names are refused, so that a misspelt threshold is noticed."""
 
@@ -70,6 +78,37 @@ class Thresholds(Section):
     scheduler_silent_seconds: float = Field(120, gt=0)
 
 
+class Detection(Section):
+    """How sure the rules are before they raise an alarm, and how soon they may be."""
+
+    # A failure rate is judged over each of these windows, by a bound that is wrong once in so many times.
+    windows_minutes: tuple[int, ...] = (60, 120, 240, 480)
+    wrong_once_in: int = Field(300_000, ge=100)
+    fewest_failures: int = Field(6, ge=2)
+    # What chance alone may do: failures in a row, and silences.
+    false_alarms_per_year: float = Field(0.5, gt=0)
+    # No success for so long while jobs wait, or three times what is long for this pipeline.
+    no_success_minutes: float = Field(20, gt=0)
+    # Shorter silences are never judged by what is usual.
+    silence_minutes: float = Field(30, gt=0)
+    # What is usual is learnt from so many weeks, by weekday and hour of this time zone.
+    learned_weeks: int = Field(8, ge=2, le=52)
+    fewest_weeks: int = Field(2, ge=1, le=52)
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        return _known_zone(value)
+
+    @field_validator("windows_minutes")
+    @classmethod
+    def _some_windows(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(minutes < 15 or minutes > 1440 for minutes in value):
+            raise ValueError("windows_minutes are one or more lengths from 15 to 1440")
+        return value
+
+
 class Level(Section):
     """Who answers at an escalation level, and what they do."""
 
@@ -95,11 +134,7 @@ class QuietHours(Section):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError):
-            raise ValueError(f"{value!r} is no time zone; names are like Europe/Berlin") from None
-        return value
+        return _known_zone(value)
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
@@ -205,6 +240,7 @@ class Policy(Section):
     """Everything that a team decides for itself, read once and frozen."""
 
     thresholds: Thresholds = Thresholds()
+    detection: Detection = Detection()
     levels: dict[str, Level] = Field(default_factory=_default_levels)
     vendors: dict[str, Vendor] = Field(default_factory=_default_vendors)
     quiet_hours: QuietHours = QuietHours()

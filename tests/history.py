@@ -43,6 +43,9 @@ EXPECTED_DURATIONS: dict[str, dict[str, Any]] = {
               "p99_seconds": 11.881, "longest_seconds": 12.0},
     "writing": {"attempts": 120, "average_seconds": 3.025, "p50_seconds": 3.025, "p95_seconds": 5.7025,
                 "p99_seconds": 5.9405, "longest_seconds": 6.0},
+    # Twelve attempts say that publishing took as long as the whole: nothing of it was our own.
+    "own": {"attempts": 120, "average_seconds": 2.9925, "p50_seconds": 3.025, "p95_seconds": 5.7025,
+            "p99_seconds": 5.9405, "longest_seconds": 6.0},
     "publishing": {"attempts": 12, "average_seconds": 0.65, "p50_seconds": 0.65, "p95_seconds": None,
                    "p99_seconds": None, "longest_seconds": 1.2},
 }  # fmt: skip

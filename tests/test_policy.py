@@ -15,7 +15,7 @@ def test_the_example_shows_every_default() -> None:
     example = PROJECT_DIRECTORY / "examples" / "policy.toml"
     assert read_policy(example) == Policy()
     text = example.read_text("utf-8")
-    for section in (Policy.model_fields, *(type(getattr(Policy(), each)).model_fields for each in ("thresholds", "quiet_hours", "alerting"))):  # fmt: skip
+    for section in (Policy.model_fields, *(type(getattr(Policy(), each)).model_fields for each in ("thresholds", "detection", "quiet_hours", "alerting"))):  # fmt: skip
         assert not [name for name in section if name not in text]
 
 

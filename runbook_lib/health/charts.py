@@ -8,7 +8,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.health.rates import CRITICAL_PERCENT, WARNING_PERCENT, rate
+from runbook_lib.health.rates import rate
+from runbook_lib.policy import Thresholds
 
 if TYPE_CHECKING:
     import pandas
@@ -48,20 +49,22 @@ class Chart:
         return bundle, {"image/png": {"alt": self.words}}
 
 
-def runs_by_day(by_day: pandas.DataFrame) -> Chart:
+def runs_by_day(by_day: pandas.DataFrame, thresholds: Thresholds | None = None) -> Chart:
     """Attempts by day and outcome above, the share of failures with its thresholds below."""
+    limits = thresholds or Thresholds()
     if by_day.empty or not by_day["attempts"].sum():
         return _nothing_to_draw("No attempt ended in these days.")
     figure = new_figure(height_inches=5.2)
     counts, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     _draw_counts(counts, by_day)
-    _draw_shares(shares, by_day)
+    _draw_shares(shares, by_day, limits)
     _label_days(shares, by_day)
-    days_above = int((by_day["failures_percent"] > CRITICAL_PERCENT).sum())
+    critical = limits.failure_rate_critical_percent
+    days_above = int((by_day["failures_percent"] > critical).sum())
     empty = int((by_day["attempts"] == 0).sum())
     words = (
         f"Attempts by day and outcome: {int(by_day['attempts'].sum())} attempts on {len(by_day)} days, "
-        f"{empty} of them without any; failures above {CRITICAL_PERCENT:g} % on {days_above}."
+        f"{empty} of them without any; failures above {critical:g} % on {days_above}."
     )
     return _chart(figure, words)
 
@@ -131,7 +134,7 @@ def _draw_counts(axes: Axes, by_day: pandas.DataFrame) -> None:
                 columnspacing=1, handlelength=1.4)  # fmt: skip
 
 
-def _draw_shares(axes: Axes, by_day: pandas.DataFrame) -> None:
+def _draw_shares(axes: Axes, by_day: pandas.DataFrame, limits: Thresholds) -> None:
     highest = 0.0
     for position, row in enumerate(by_day.to_dict("records")):
         failed = row["error"] + row["lost"]
@@ -146,8 +149,8 @@ def _draw_shares(axes: Axes, by_day: pandas.DataFrame) -> None:
     axes.set_ylim(-2, top)
     # One label above its line and one below: on a long scale the lines are close together.
     for limit, word, style, side in (
-        (WARNING_PERCENT, "warning", ":", "top"),
-        (CRITICAL_PERCENT, "critical", "--", "bottom"),
+        (limits.failure_rate_warning_percent, "warning", ":", "top"),
+        (limits.failure_rate_critical_percent, "critical", "--", "bottom"),
     ):
         axes.axhline(limit, color=_LIMIT, linestyle=style, linewidth=1.2, zorder=0)
         axes.text(1.0, limit, f"{word} > {limit:g} %", color=_LIMIT, fontsize=10, ha="right",

@@ -119,3 +119,60 @@ FROM (
     WHERE status IN ('pending', 'processing')
 ) AS waiting
 GROUP BY 1;
+
+-- name: windows
+-- Failed and counted attempts and jobs of the last so many minutes, for each of some lengths, to the
+-- quarter of an hour.
+SELECT
+    length AS minutes,
+    coalesce(sum(error + lost), 0)::integer AS failed,
+    coalesce(sum(completed + error + lost), 0)::integer AS counted,
+    coalesce(sum(jobs_failed), 0)::integer AS jobs_failed,
+    coalesce(sum(jobs_completed + jobs_failed), 0)::integer AS jobs_ended
+FROM unnest(%(lengths)s::integer[]) AS length
+LEFT JOIN run_slots ON run_slots.minutes = 15
+    AND begins >= date_bin('15 minutes', %(now)s - make_interval(mins => length), '2000-01-01 00:00+00')
+GROUP BY 1
+ORDER BY 1;
+
+-- name: last_success
+-- When an attempt completed last.
+SELECT last_completed_at
+FROM run_slots
+WHERE run_slots.minutes = 60 AND completed > 0
+ORDER BY begins DESC
+LIMIT 1;
+
+-- name: hours_with_last_attempts
+-- Since which hour at least so many attempts ended, or the oldest hour there is.
+SELECT min(begins) AS since
+FROM (
+    SELECT begins, sum(completed + error + lost) OVER (ORDER BY begins DESC) - (completed + error + lost) AS newer
+    FROM run_slots
+    WHERE run_slots.minutes = 60 AND completed + error + lost > 0
+) AS hours
+WHERE newer < %(count)s;
+
+-- name: last_attempts
+-- The newest attempts that count, the newest first.
+SELECT job_id, status <> 'completed' AS failed, execution_time
+FROM runs
+WHERE execution_time >= %(since)s
+    AND status IN ('completed', 'error', 'lost')
+    AND NOT (status = 'error' AND coalesce(error_class = ANY (%(left_out)s), false))
+ORDER BY execution_time DESC
+LIMIT %(count)s;
+
+-- name: usual
+-- Counted and failed attempts by day and hour of a time zone, of hours that had any.
+SELECT
+    (begins AT TIME ZONE %(timezone)s)::date AS day,
+    extract(hour FROM begins AT TIME ZONE %(timezone)s)::integer AS hour,
+    sum(completed + error + lost)::integer AS counted,
+    sum(error + lost)::integer AS failed
+FROM run_slots
+WHERE run_slots.minutes = 60
+    AND begins >= %(since)s
+    AND begins < %(until)s
+    AND completed + error + lost > 0
+GROUP BY 1, 2;

@@ -65,8 +65,8 @@ GROUP BY 1
 ORDER BY 2 DESC, 1;
 
 -- name: durations
--- How long attempts that completed took, by stage: inside calls to OpenAI, inside calls to WordPress, and
--- as a whole. An attempt that only published has no time of writing.
+-- How long attempts that completed took, by stage: inside calls to OpenAI, inside calls to WordPress, the
+-- rest of it, which is our own, and as a whole. An attempt that only published has no time of writing.
 SELECT
     measured.stage, count(*) AS attempts, avg(seconds)::double precision AS average_seconds,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50_seconds,
@@ -77,7 +77,8 @@ FROM runs
 CROSS JOIN LATERAL (VALUES
     (1, 'writing', write_seconds),
     (2, 'publishing', publish_seconds),
-    (3, 'whole', extract(epoch FROM completed_at - started_at)::double precision)
+    (3, 'own', greatest(0, extract(epoch FROM completed_at - started_at)::double precision - coalesce(write_seconds, 0) - coalesce(publish_seconds, 0))),
+    (4, 'whole', extract(epoch FROM completed_at - started_at)::double precision)
 ) AS measured (position, stage, seconds)
 WHERE execution_time >= %(since)s
 AND execution_time < %(until)s
