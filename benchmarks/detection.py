@@ -6,12 +6,22 @@ import random
 import statistics
 
 from benchmarks.figures import report
-from benchmarks.simulated_days import DAY_MINUTES, alarms, first_alarm, simulate, usual
+from benchmarks.simulated_days import (
+    BATCHES,
+    DAY_MINUTES,
+    alarms,
+    first_alarm,
+    silent_producer,
+    silent_worker,
+    simulate,
+    usual,
+)
 from runbook_lib.policy import Policy
 
 RATES = (5, 20, 100)
-TRIALS = 300
-QUIET_YEARS = {5: 20, 20: 10, 100: 3}
+TRIALS = 200
+LENGTH_DAYS = 3
+QUIET_YEARS = {5: 12, 20: 6, 100: 3}
 # What goes wrong → failure share from then on (None: nothing finishes), jobs an hour → minutes allowed.
 FAULTS: dict[str, tuple[float | None, dict[int, int]]] = {
     "all attempts fail": (1.0, {5: 60, 20: 40, 100: 30}),
@@ -38,6 +48,21 @@ def main() -> None:
             f"false alarms at 5 % failures, {jobs_per_hour} jobs/h", value, "in 365 days",
             bar="≤ 1", met=value <= 1, samples=found,
         )  # fmt: skip
+    for name, batch in BATCHES.items():
+        silence = silent_producer(batch)
+        report(
+            f"a producer of {name} exits 0 without output for 21 days: noticed after its time by",
+            silence.first_alarm_hours, "h", bar="≤ 2 h, on each of 21 days, and no rate is given",
+            met=silence.first_alarm_hours <= 2 and silence.days_with_alarm == 21 and silence.no_rate,
+            samples=silence,
+        )  # fmt: skip
+    silence = silent_worker()
+    report(
+        "a worker exits 0 without output for 21 days: noticed after the first job by",
+        silence.first_alarm_hours * 60, "min", bar="≤ 60 min, on each of 21 days, and no rate is given",
+        met=silence.first_alarm_hours <= 1 and silence.days_with_alarm == 21 and silence.no_rate,
+        samples=silence,
+    )  # fmt: skip
 
 
 def minutes_to_alarm(jobs_per_hour: int, share: float | None, trials: int) -> list[int]:
@@ -47,12 +72,12 @@ def minutes_to_alarm(jobs_per_hour: int, share: float | None, trials: int) -> li
     for seed in range(trials):
         onset = DAY_MINUTES + random.Random(seed).randrange(DAY_MINUTES)
         attempts = simulate(
-            jobs_per_hour, 4, seed, onset=onset,
+            jobs_per_hour, LENGTH_DAYS, seed, onset=onset,
             failure_share=share if share is not None else 0.0, stuck=share is None,
         )  # fmt: skip
-        minutes = range(onset + 1, 4 * DAY_MINUTES)
+        minutes = range(onset + 1, LENGTH_DAYS * DAY_MINUTES)
         alarm = first_alarm(attempts, minutes, known, policy.thresholds, policy.detection)
-        found.append((alarm or 4 * DAY_MINUTES) - onset)
+        found.append((alarm or LENGTH_DAYS * DAY_MINUTES) - onset)
     return found
 
 

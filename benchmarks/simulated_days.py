@@ -21,7 +21,8 @@ from runbook_lib.health.judgement import (
 )
 from runbook_lib.health.periods import floor_quarter
 from runbook_lib.health.rates import rate
-from runbook_lib.policy import Detection, Thresholds
+from runbook_lib.health.situation import Situation, judge, learn
+from runbook_lib.policy import Detection, Policy, Thresholds
 
 BASE_FAILURE_SHARE = 0.05
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
@@ -29,6 +30,7 @@ MINUTE = timedelta(minutes=1)
 DAY_MINUTES = 1440
 # Half of the jobs of 15:00 come at 21:00 and 9:00, and a seventh of them at 3:00.
 _SHAPE = [1 + 0.75 * math.sin((minute / DAY_MINUTES - 0.375) * 2 * math.pi) for minute in range(DAY_MINUTES)]  # fmt: skip
+_PEAK = max(_SHAPE)
 # Working time of an attempt: half within 25 s, one of a hundred above 100 s.
 _MEDIAN_SECONDS, _SPREAD = 25.0, 0.6
 
@@ -51,10 +53,10 @@ def simulate(
     chance = random.Random(seed)
     made = Attempts()
     finished: list[tuple[float, bool]] = []
-    highest = jobs_per_hour / 60 * max(_SHAPE)
+    highest = jobs_per_hour / 60 * _PEAK
     at = chance.expovariate(highest)
     while at < days * DAY_MINUTES:
-        if chance.random() * max(_SHAPE) < _SHAPE[int(at) % DAY_MINUTES]:
+        if chance.random() * _PEAK < _SHAPE[int(at) % DAY_MINUTES]:
             end = at + _MEDIAN_SECONDS * math.exp(chance.gauss(0, _SPREAD)) / 60
             share = failure_share if end >= onset else BASE_FAILURE_SHARE
             if stuck and end >= onset:
@@ -144,3 +146,71 @@ def _telling_minutes(attempts: Attempts, days: int) -> Iterator[int]:
 def _counted(attempts: Attempts, since: datetime, until: int) -> tuple[int, int]:
     begin = bisect.bisect_left(attempts.ended, (floor_quarter(since) - BEGIN) / MINUTE)
     return attempts.failures[until] - attempts.failures[begin], until - begin
+
+
+# What a producer adds, at 6:00: on weekdays (Monday is 0) so many jobs.
+BATCHES: dict[str, dict[int, int]] = {
+    "12 jobs a day": dict.fromkeys(range(7), 12),
+    "2 jobs a day": dict.fromkeys(range(7), 2),
+    "5 jobs on working days": dict.fromkeys(range(5), 5),
+    "200 jobs a day": dict.fromkeys(range(7), 200),
+}
+_BATCH_HOUR, _LEARNED_DAYS, SILENT_DAYS = 6, 56, 21
+
+
+@dataclass(frozen=True)
+class Silence:
+    """How a silence of 21 days was noticed. Hours count from when the first output was due."""
+
+    first_alarm_hours: float
+    days_with_alarm: int
+    no_rate: bool
+
+
+def silent_producer(batch: dict[int, int]) -> Silence:
+    """Eight weeks of a daily batch, then nothing is added and no job waits."""
+    return _silence(batch, jobs_wait=False)
+
+
+def silent_worker() -> Silence:
+    """Eight weeks of a daily batch, then jobs are added and nothing ends: the worker does nothing."""
+    return _silence(BATCHES["12 jobs a day"], jobs_wait=True)
+
+
+def _silence(batch: dict[int, int], *, jobs_wait: bool) -> Silence:
+    policy = Policy()
+    days = [BEGIN.date() + timedelta(days=number) for number in range(_LEARNED_DAYS)]
+    counts = [
+        (day, _BATCH_HOUR, batch[day.weekday()], 0) for day in days if batch.get(day.weekday())
+    ]
+    last = datetime.combine(counts[-1][0], datetime.min.time(), UTC) + timedelta(hours=_BATCH_HOUR, minutes=10)  # fmt: skip
+    known = learn(counts, days[-1] + timedelta(days=1), policy.detection)
+    due = BEGIN + timedelta(days=_LEARNED_DAYS, hours=_BATCH_HOUR)
+    alarms_at: list[datetime] = []
+    rates_given = False
+    quarters = [*range(96), *range(96, SILENT_DAYS * 96, 8)]
+    for quarter in quarters:
+        now = due + quarter * timedelta(minutes=15)
+        recent = now - last < timedelta(days=1)
+        checks = judge(_silent(now, last, due if jobs_wait else None, known), policy)
+        alarming = [check for check in checks if check.verdict in ("warning", "critical")]
+        if alarming:
+            alarms_at.append(now)
+        if not recent:
+            rates_given |= any(
+                check.verdict != "not_enough_data" for check in checks if check.unit == "percent"
+                or (check.name.startswith("failures.") and check.name.endswith("_of_day"))
+            )  # fmt: skip
+    first = (alarms_at[0] - due) / timedelta(hours=1) if alarms_at else math.inf
+    with_alarm = {(at - due) // timedelta(days=1) for at in alarms_at}
+    return Silence(first, len(with_alarm), not rates_given)
+
+
+def _silent(
+    now: datetime, last: datetime, waiting_since: datetime | None, known: Usual
+) -> Situation:  # fmt: skip
+    nothing = rate(0, 0)
+    return Situation(
+        now, dict.fromkeys((60, 120, 240, 480), nothing), nothing, nothing, 0, None, last, last,
+        waiting_since, 12 if waiting_since else 0, known,
+    )  # fmt: skip

@@ -33,8 +33,8 @@ FEWEST_IN_A_ROW = 3
 ASSUMED_FAILURE_SHARE = 0.05
 # A rhythm of this many days without a miss is one to rely on.
 FEWEST_REGULAR_DAYS = 14
-# A daily batch may come somewhat later than yesterday.
-ABSENCE_HOURS = 25
+# Where every day has output, a day without any, and one more hour for what comes later than usual.
+DAY, GRACE = timedelta(days=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def volume(
     verdict: Verdict = "ok"
     if silent >= timedelta(minutes=detection.silence_minutes):
         verdict = _above(missed, limit, 2 * limit)
-    day_missed = usual.is_regular and silent >= timedelta(hours=ABSENCE_HOURS) and missed >= 1
-    if day_missed:
+    day_missed = silent >= DAY and usual.expected_between(last_ended_at, now - GRACE) >= 1
+    if usual.is_regular and day_missed:
         verdict = "critical"
     words = f"The last attempt ended {_long(silent / timedelta(minutes=1))} ago; usually {missed:.1f} would have since."
     if verdict != "ok":
