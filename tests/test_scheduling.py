@@ -23,7 +23,7 @@ from runbook_lib.cli.schedule import schedule as schedule_command
 from runbook_lib.database import Database
 from runbook_lib.errors import NotFoundError, UsageError
 from runbook_lib.processes import boot_id
-from runbook_lib.scheduling.clock import Scheduler, decide
+from runbook_lib.scheduling.clock import Scheduler
 from runbook_lib.scheduling.schedules import Schedule, load_schedules
 from runbook_lib.settings import Settings
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +15,7 @@ from zoneinfo import ZoneInfo
 from runbook_lib.errors import NotFoundError, RunbookError, UsageError
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.parameters import check, nearest
+from runbook_lib.scheduling.cron import LONGEST_WAIT, Cron, parse
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 
 DIRECTORY = PROJECT_DIRECTORY / "schedules"
@@ -22,7 +25,6 @@ _REQUIRED = ("id", "procedure", "cron")
 _FIELDS = (*_REQUIRED, "timezone", "parameters", "catch_up", "overlap", "deadline_minutes",
            "allow_changes", "paused")  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9_]{0,80}")
-_CRON_FIELDS = ("minute", "hour", "day", "month", "weekday")
 # Local times that a change to or from daylight saving time skips or repeats.
 _UNSAFE_HOURS = range(0, 4)
 
@@ -42,42 +44,21 @@ class Schedule:
     allow_changes: tuple[str, ...] = ()
     paused_reason: str | None = None
     paused_until: datetime | None = None
+    # Whether its procedure only reads: then it also runs while the database is away.
+    read_only: bool = False
     warnings: tuple[str, ...] = ()
 
-    def trigger(self) -> Any:
-        """APScheduler's trigger for this schedule."""
-        from apscheduler.triggers.cron import CronTrigger
-
-        minute, hour, day, month, weekday = self.cron.split()
-        return CronTrigger(
-            minute=minute, hour=hour, day=day, month=month, day_of_week=weekday,
-            timezone=ZoneInfo(self.timezone),
-        )  # fmt: skip
+    @cached_property
+    def _times(self) -> Cron:
+        return parse(self.cron, self.timezone)
 
     def due_times(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """The due times later than `after` and not later than `until`, in UTC."""
-        # Each is asked for by itself and in UTC: in the hour that a zone repeats, adding to a local
-        # time leads back to the first of the two hours.
-        trigger, moment = self.trigger(), after.astimezone(UTC)
-        while True:
-            found = trigger.get_next_fire_time(None, moment + timedelta(microseconds=1))
-            if found is None or found.astimezone(UTC) > until:
-                return
-            due = found.astimezone(UTC)
-            if due > moment:
-                yield due
-                moment = due
-            else:
-                moment += timedelta(minutes=1)
+        """The due times later than `after` and not later than `until`, in UTC, the earliest first."""
+        return self._times.times(after, until)
 
     def next_times(self, now: datetime, count: int = 5) -> list[datetime]:
         """The next due times from now on."""
-        found: list[datetime] = []
-        for due in self.due_times(now, now + timedelta(days=366 * 9)):
-            found.append(due)
-            if len(found) == count:
-                break
-        return found
+        return list(itertools.islice(self.due_times(now, now + LONGEST_WAIT), count))
 
     def is_paused(self, now: datetime) -> bool:
         return self.paused_reason is not None and (
@@ -132,7 +113,8 @@ def read_schedule(path: Path, settings: Settings) -> Schedule:
     schedule = _schedule(values)
     if schedule.id != path.stem:
         raise UsageError(f"the id {schedule.id!r} must be the file's name, {path.stem!r}")
-    _check_procedure(schedule, settings)
+    found = _check_procedure(schedule, settings)
+    schedule = replace(schedule, read_only=found.card.read_only)
     return replace(schedule, warnings=tuple(_warnings(schedule)))
 
 
@@ -179,40 +161,23 @@ def _schedule(values: dict[str, Any]) -> Schedule:
         paused_reason=reason,
         paused_until=until,
     )
-    _check_cron(schedule)
+    parse(schedule.cron, schedule.timezone)
     return schedule
 
 
-def _check_cron(schedule: Schedule) -> None:
-    parts = schedule.cron.split()
-    if len(parts) != len(_CRON_FIELDS):
-        raise UsageError(f"cron {schedule.cron!r} must have five fields: {' '.join(_CRON_FIELDS)}")
-    weekday, day = parts[4], parts[2]
-    # APScheduler counts weekdays from Monday, cron from Sunday: a figure means two different days.
-    if re.search(r"\d", re.sub(r"/\d+", "", weekday)):
-        raise UsageError(
-            f"weekday {weekday!r}: name weekdays (mon, tue … sun), figures differ between programs"
-        )
-    if weekday != "*" and day != "*":
-        raise UsageError(
-            f"cron {schedule.cron!r} names a day and a weekday; cron takes either, APScheduler both at once. Use one"
-        )
-    try:
-        schedule.trigger()
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"cron {schedule.cron!r}: {error}") from None
-    if not schedule.next_times(datetime(2026, 1, 1, tzinfo=UTC), 1):
-        raise UsageError(f"cron {schedule.cron!r} never comes due")
-
-
-def _check_procedure(schedule: Schedule, settings: Settings) -> None:
+def _check_procedure(schedule: Schedule, settings: Settings) -> catalogue.Procedure:
     found = catalogue.find(schedule.procedure, settings)
     if found.name != schedule.procedure:
         raise UsageError(f"procedure must be {found.name}, with its chapter")
     check(found.declarations, schedule.parameters)
+    return found
 
 
 def _warnings(schedule: Schedule) -> Iterator[str]:
+    if not schedule.read_only and not schedule.allow_changes:
+        yield (
+            "the procedure changes something and allow_changes names nothing: what it applies is refused"
+        )
     if schedule.timezone == "UTC":
         return
     hour = schedule.cron.split()[1]
