@@ -76,6 +76,7 @@ class Thresholds(Section):
 
     # the workbench itself
     scheduler_silent_seconds: float = Field(120, gt=0)
+    absent_run_grace_seconds: float = Field(300, gt=0)
 
 
 class Detection(Section):

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     runbook_config: Path | None = None
     runbook_procedures: Path | None = None
     runbook_actor: str | None = None
+    # Set for the kernel of a run by schedule: the names of the changes that it may make.
+    runbook_allowed_changes: str | None = None
 
     # the worker
     runbook_concurrency: int = Field(4, ge=1, le=1000)

@@ -50,6 +50,8 @@ FILERS: dict[str, str] = {
     "run_opened": "runbook_lib.procedures.records:file_opened",
     "run_closed": "runbook_lib.procedures.records:file_closed",
     "run_refused": "runbook_lib.procedures.records:file_refused",
+    "schedule_settled": "runbook_lib.scheduling.ledger:file_settled",
+    "schedule_unclaimed": "runbook_lib.scheduling.ledger:file_unclaimed",
     "admin_action": "runbook_lib.changes.actions:file_action",
     "admin_action_closed": "runbook_lib.changes.actions:file_closing",
     "alert": "runbook_lib.health.alerts.filing:file_alert",

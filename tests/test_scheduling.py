@@ -19,13 +19,20 @@ import pytest
 from click.testing import CliRunner
 from fixture_procedures import write_procedure
 
+from runbook_lib.changes.actions import admin_action, allowed_changes
 from runbook_lib.cli.schedule import schedule as schedule_command
 from runbook_lib.database import Database
-from runbook_lib.errors import NotFoundError, UsageError
+from runbook_lib.errors import NotFoundError, PlanRefused, UsageError
+from runbook_lib.health.context import open_context
+from runbook_lib.health.survey import survey
 from runbook_lib.processes import boot_id
+from runbook_lib.scheduling import pauses
 from runbook_lib.scheduling.clock import Scheduler
+from runbook_lib.scheduling.decisions import decide
+from runbook_lib.scheduling.ledger import Ledger
 from runbook_lib.scheduling.schedules import Schedule, load_schedules
-from runbook_lib.settings import Settings
+from runbook_lib.settings import Settings, load_settings
+from runbook_lib.spool import open_spool
 
 PATIENCE_SECONDS = 60
 
@@ -80,7 +87,7 @@ def test_a_bad_file_harms_no_other(directory: Path, settings: Settings) -> None:
     [
         ({"cron": '"0 6 * * 1"'}, "name weekdays"),
         ({"cron": '"0 6 * *"'}, "five fields"),
-        ({"cron": '"0 25 * * *"'}, "cron '0 25"),
+        ({"cron": '"0 25 * * *"'}, "hour '25'"),
         ({"cron": '"0 6 1 * mon"'}, "a day and a weekday"),
         ({"cron": '"0 6 31 2 *"'}, "never comes due"),
         ({"cron": ""}, "cron is missing"),
@@ -132,30 +139,6 @@ def test_an_unknown_schedule_is_named_with_the_nearest(directory: Path, settings
 # --- rules
 
 
-@pytest.mark.parametrize(
-    "zone", ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]
-)
-def test_a_daily_schedule_comes_due_once_a_day_for_a_year(zone: str) -> None:
-    daily = quick(cron="30 6 * * *", timezone=zone)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    due = list(daily.due_times(start, start + timedelta(days=365)))
-    assert len(due) == 365
-    assert due == sorted(set(due))
-
-
-def test_due_times_do_not_depend_on_when_one_looks() -> None:
-    """Looking at odd moments finds the same times as looking once."""
-    often = quick(cron="*/7 * * * *", timezone="Europe/Berlin")
-    start = datetime(2026, 10, 24, 20, tzinfo=UTC)
-    end = start + timedelta(hours=30)
-    at_once, bit_by_bit, moment = list(often.due_times(start, end)), [], start
-    while moment < end:
-        until = min(end, moment + timedelta(minutes=3, seconds=41))
-        bit_by_bit += list(often.due_times(moment, until))
-        moment = until
-    assert bit_by_bit == at_once
-
-
 def outcomes(schedule: Schedule, *ages_minutes: int) -> list[str]:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     due = [now - timedelta(minutes=age) for age in ages_minutes]
@@ -187,7 +170,51 @@ def test_a_pause_skips_until_it_ends() -> None:
     assert outcomes(quick(paused_reason="for good"), 0) == ["skipped"]
 
 
+@pytest.mark.parametrize(
+    ("overlap", "expected"),
+    [("queue", ["missed", "started", "started"]), ("skip", ["missed", "missed", "started"])],
+)
+def test_what_waited_for_a_run_is_not_late_where_it_may_queue(
+    overlap: str, expected: list[str]
+) -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    due = [now - timedelta(minutes=age) for age in (30, 20, 10)]
+    found = decide(quick(overlap=overlap), due, now, queued_since=now - timedelta(minutes=25))
+    expected = ["started", *expected[1:]] if overlap == "queue" else expected
+    assert [decision.outcome for decision in found] == expected
+
+
 # --- dealing with due times
+
+
+class Scene:
+    """A scheduler over a directory of files, without its clock: it looks when it is told to."""
+
+    def __init__(self, database: Database, settings: Settings, directory: Path) -> None:
+        self.said: list[dict[str, Any]] = []
+        self.scheduler = Scheduler(database, settings, self.said.append, directory)
+        self.scheduler.read_files()
+
+    def look(self, schedule_id: str = "quick") -> None:
+        self.scheduler.look(schedule_id)
+
+    def events(self) -> list[str]:
+        return [event["event"] for event in self.said]
+
+
+@pytest.fixture
+def scene(database: Database, settings: Settings, directory: Path) -> Callable[..., Scene]:
+    """Writes the file of `quick` and makes a scheduler that has read it.
+
+    It came due five minutes ago, and each hour before that: not again while a test runs.
+    """
+    hourly = f"'{(datetime.now(UTC) - timedelta(minutes=5)).minute} * * * *'"
+
+    def make(*, database: Database = database, **fields: str) -> Scene:
+        write(directory, "quick", **{"cron": hourly, **fields})
+        return Scene(database, settings, directory)
+
+    return make
 
 
 def last_dealt_with(database: Database, schedule_id: str, minutes_ago: int) -> None:
@@ -211,92 +238,272 @@ def runs(database: Database) -> list[Any]:
         return transaction.rows("SELECT * FROM notebook_runs ORDER BY started_at")
 
 
+def run_goes_on(database: Database, schedule_id: str) -> None:
+    with database.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO notebook_runs (procedure, actor, trigger, host, pid, boot_id, source_sha256, schedule_id, due_at) "
+            "VALUES ('fixture/quick', 'x', 'schedule', %(host)s, %(pid)s, %(boot)s, '', %(id)s, now() - interval '11 min')",
+            host=socket.gethostname(), pid=os.getpid(), boot=boot_id(), id=schedule_id,
+        )  # fmt: skip
+
+
 def test_two_schedulers_run_a_due_time_once_and_record_the_missed_ones(
-    database: Database, settings: Settings
+    database: Database, scene: Callable[..., Scene]
 ) -> None:
-    last_dealt_with(database, "quick", minutes_ago=35)
-    said: list[dict[str, Any]] = []
-    schedulers = [Scheduler(database, settings, [quick()], said.append) for _ in range(2)]
-    threads = [threading.Thread(target=each.look, args=(quick(),)) for each in schedulers]
+    last_dealt_with(database, "quick", minutes_ago=150)
+    scenes = [scene(), scene()]
+    threads = [threading.Thread(target=each.look) for each in scenes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [row.outcome for row in dealt_with(database)] in (
-        ["missed", "missed", "ran"],
-        ["missed", "missed", "missed", "ran"],
-    )
+    assert [row.outcome for row in dealt_with(database)] == ["missed", "missed", "ran"]
     (run,) = runs(database)
     assert (run.status, run.verdict, run.schedule_id) == ("succeeded", "ok", "quick")
     assert run.due_at == dealt_with(database)[-1].due_at
     assert str(dealt_with(database)[-1].run_id) == str(run.run_id)
     assert (run.actor, run.trigger) == ("schedule quick", "schedule")
-    assert {event["event"] for event in said} == {"missed", "begins", "ran"}
+    assert {*scenes[0].events(), *scenes[1].events()} == {"waits", "missed", "begins", "ran"}
 
 
 def test_a_schedule_that_is_seen_for_the_first_time_has_nothing_to_catch_up(
-    database: Database, settings: Settings
+    database: Database, scene: Callable[..., Scene]
 ) -> None:
-    Scheduler(database, settings, [quick()], print).look(quick())
+    scene().look()
     assert dealt_with(database) == []
 
 
-@pytest.mark.parametrize(("overlap", "expected"), [("skip", ["skipped"]), ("queue", [])])
-def test_what_comes_due_while_a_run_goes_on_is_skipped_or_waits(
-    database: Database, settings: Settings, overlap: str, expected: list[str]
+@pytest.mark.parametrize(("overlap", "expected"), [("skip", {"overlapped"}), ("queue", set())])
+def test_what_comes_due_while_a_run_goes_on_is_recorded_or_waits(
+    database: Database, scene: Callable[..., Scene], overlap: str, expected: set[str]
 ) -> None:
-    last_dealt_with(database, "quick", minutes_ago=11)
-    with database.transaction() as transaction:
-        transaction.run(
-            "INSERT INTO notebook_runs (procedure, actor, trigger, host, pid, boot_id, source_sha256, schedule_id, due_at) "
-            "VALUES ('fixture/quick', 'x', 'schedule', %(host)s, %(pid)s, %(boot)s, '', 'quick', now() - interval '11 min')",
-            host=socket.gethostname(), pid=os.getpid(), boot=boot_id(),
-        )  # fmt: skip
-    going_on = quick(overlap=overlap)
-    Scheduler(database, settings, [going_on], lambda event: None).look(going_on)
-    found = {row.outcome for row in dealt_with(database)}
-    assert found == set(expected)
+    last_dealt_with(database, "quick", minutes_ago=30)
+    run_goes_on(database, "quick")
+    scene(overlap=overlap).look()
+    assert {row.outcome for row in dealt_with(database)} == expected
     assert len(runs(database)) == 1
 
 
 def test_a_refused_parameter_is_recorded_and_not_tried_again(
-    database: Database, settings: Settings
+    database: Database, settings: Settings, scene: Callable[..., Scene]
 ) -> None:
-    last_dealt_with(database, "quick", minutes_ago=11)
-    changed = quick(procedure="fixture/takes", parameters={"dais": 3})
-    scheduler = Scheduler(database, settings, [changed], lambda event: None)
-    scheduler.look(changed)
-    scheduler.look(changed)
+    last_dealt_with(database, "quick", minutes_ago=30)
+    found = scene(procedure="fixture/takes", parameters="{days: 3}")
+    assert settings.runbook_procedures is not None
+    write_procedure(settings.runbook_procedures, "fixture/takes", "hours", parameters="hours = 7")
+    found.look()
+    found.look()
     assert dealt_with(database)[-1].outcome == "refused"
-    assert "did you mean days" in dealt_with(database)[-1].note
+    assert "days" in dealt_with(database)[-1].note
     assert [run.status for run in runs(database)] == ["refused"]
 
 
 def test_a_due_time_whose_scheduler_vanished_is_settled_and_not_run_again(
-    database: Database, settings: Settings
+    database: Database, scene: Callable[..., Scene]
 ) -> None:
+    """By its run where it made one; a scheduler that lives settles its own."""
     with database.transaction() as transaction:
         transaction.run(
+            "INSERT INTO schedulers (scheduler, host, pid, boot_id, version, directory, heartbeat_at) "
+            "VALUES ('gone', 'elsewhere', 1, '', '', '', now() - interval '1 hour'), "
+            "('killed', %(host)s, 4194304, %(boot)s, '', '', now()), "
+            "('alive', 'elsewhere', 1, '', '', '', now())",
+            host=socket.gethostname(), boot=boot_id(),
+        )  # fmt: skip
+        transaction.run(
             "INSERT INTO schedule_runs (schedule_id, due_at, claimed_by, claimed_at) "
-            "VALUES ('quick', now(), 'gone', now() - interval '1 hour'), "
-            "('other', now(), 'gone', now() - interval '1 hour'), ('fresh', now(), 'alive', now())"
+            "VALUES ('quick', now(), 'gone', now() - interval '1 hour'), ('other', now(), 'killed', now()), "
+            "('unknown', now(), 'never seen', now() - interval '1 hour'), ('fresh', now(), 'alive', now())"
         )
         transaction.run(
             "INSERT INTO notebook_runs (procedure, status, actor, trigger, host, pid, source_sha256, ended_at, schedule_id, due_at) "
             "SELECT 'a/b', 'succeeded', 'x', 'schedule', 'h', 1, '', now(), 'other', due_at FROM schedule_runs WHERE schedule_id = 'other'"
         )
-    Scheduler(database, settings, [quick()], lambda event: None).look(quick())
-    found = {row.schedule_id: row.outcome for row in dealt_with(database)}
-    assert found == {"quick": "failed", "other": "ran", "fresh": "started"}
+    found = scene()
+    found.scheduler.tidy()
+    outcomes = {row.schedule_id: row.outcome for row in dealt_with(database)}
+    assert outcomes == {"quick": "failed", "other": "ran", "unknown": "failed", "fresh": "started"}
+    assert found.events().count("abandoned") == 3
 
 
-def test_a_database_that_is_away_is_said_and_looked_for_again(settings: Settings) -> None:
-    said: list[dict[str, Any]] = []
-    away = Database("postgresql://runbook:hidden-word@127.0.0.1:1/x")
-    Scheduler(away, settings, [quick()], said.append).look(quick())
-    assert [event["event"] for event in said] == ["problem"]
-    assert "No connection" in said[0]["message"]
-    assert "hidden-word" not in json.dumps(said, default=str)
+def test_without_a_database_what_only_reads_runs_unclaimed_and_is_filed_once_it_is_back(
+    database: Database, settings: Settings, scene: Callable[..., Scene]
+) -> None:
+    away = scene(database=Database("postgresql://runbook:hidden-word@127.0.0.1:1/x"))
+    away.scheduler._began_at = datetime.now(UTC) - timedelta(minutes=90)
+    away.look()
+    away.look()  # what was dealt with is not due again
+    assert away.events() == ["waits", "unclaimed", "begins", "notice", "ran"]
+    assert "hidden-word" not in json.dumps(away.said, default=str)
+    last_dealt_with(database, "quick", minutes_ago=150)
+    back = scene()
+    back.scheduler.tidy()
+    back.look()
+    found = dealt_with(database)
+    assert [(row.outcome, row.filed_late) for row in found] == [
+        ("missed", False), ("missed", True), ("ran", True),
+    ]  # fmt: skip
+    assert [(run.status, run.filed_late) for run in runs(database)] == [("succeeded", True)]
+    assert found[-1].run_id == runs(database)[0].run_id
+
+
+def test_without_a_database_what_has_effects_waits(
+    settings: Settings, scene: Callable[..., Scene]
+) -> None:
+    assert settings.runbook_procedures is not None
+    write_procedure(settings.runbook_procedures, "fixture/changes", "1", changes="jobs")
+    away = scene(procedure="fixture/changes", database=Database("postgresql://r:w@127.0.0.1:1/x"))
+    away.scheduler._began_at = datetime.now(UTC) - timedelta(minutes=30)
+    away.look()
+    assert away.events() == ["waits", "problem"]
+    assert "waits for the database" in away.said[-1]["message"]
+    assert open_spool(settings).waiting() == []
+
+
+def test_a_pause_by_hand_holds_for_every_scheduler_until_it_is_ended(
+    database: Database, command: Callable[..., Any], scene: Callable[..., Scene], directory: Path
+) -> None:
+    found, there = scene(), ("--directory", str(directory))
+    assert command("pause", "quick", "--reason", "the site moves", *there).exit_code == 0
+    last_dealt_with(database, "quick", minutes_ago=30)
+    found.look()
+    assert {row.outcome for row in dealt_with(database)} == {"skipped"}
+    assert "the site moves" in dealt_with(database)[0].note
+    (listed,) = json.loads(command("list", "--json", *there).stdout)
+    assert (listed["paused"], listed["next"]) == ("the site moves", None)
+    assert "the site moves" in command("resume", "quick", *there).stdout
+    assert json.loads(command("resume", "quick", "--json", *there).stdout)["ended"] is None
+    with database.transaction() as transaction:
+        actions = transaction.rows("SELECT action, outcome FROM admin_actions ORDER BY acted_at")
+    assert [tuple(row) for row in actions] == [
+        ("schedule.pause", "done"), ("schedule.resume", "done"), ("schedule.resume", "done"),
+    ]  # fmt: skip
+
+
+def test_a_pause_ends_by_itself_and_needs_a_reason_and_an_end_to_come(database: Database) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    pauses.pause(database, "quick", actor="ana", reason="r", until=soon)
+    assert pauses.pauses(database)["quick"].until == soon
+    with database.transaction() as transaction:
+        transaction.run("UPDATE schedule_pauses SET until = now() - interval '1 minute'")
+    assert Ledger(database, "here").pauses() == {}
+    assert pauses.pauses(database) == {}
+    with pytest.raises(UsageError, match="needs a reason"):
+        pauses.pause(database, "quick", actor="ana", reason=" ")
+    with pytest.raises(UsageError, match="which is over"):
+        pauses.pause(database, "quick", actor="ana", reason="r", until=datetime(2020, 1, 1, tzinfo=UTC))  # fmt: skip
+
+
+def test_files_that_change_while_it_runs_are_read_again(
+    scene: Callable[..., Scene], directory: Path
+) -> None:
+    found = scene()
+    assert not found.scheduler.read_files()
+    write(directory, "second")
+    write(directory, "third", cron="never")
+    write(directory, "quick", cron='"*/20 * * * *"')
+    assert found.scheduler.read_files()
+    (directory / "second.yaml").unlink()
+    write(directory, "quick", timezone="Mars/Olympus")
+    found.scheduler.read_files()
+    assert [(event["event"], event["schedule"]) for event in found.said] == [
+        ("waits", "quick"), ("waits", "quick"), ("waits", "second"), ("quarantined", "third"),
+        ("removed", "second"), ("quarantined", "quick"),
+    ]  # fmt: skip
+    found.look()  # quarantined: nothing happens
+
+
+def test_a_run_by_schedule_changes_only_what_its_file_names(
+    database: Database, settings: Settings, scene: Callable[..., Scene]
+) -> None:
+    assert settings.runbook_procedures is not None
+    write_procedure(
+        settings.runbook_procedures, "fixture/pauses",
+        "from runbook_lib import open_workplace\nfrom runbook_lib.scheduling import pauses",
+        "pauses.pause(open_workplace().database, 'other', actor='it', reason='r')",
+        "pauses.resume(open_workplace().database, 'other', actor='it')",
+        changes="pauses of schedules",
+    )  # fmt: skip
+    last_dealt_with(database, "quick", minutes_ago=30)
+    scene(procedure="fixture/pauses", allow_changes="[schedule.pause]").look()
+    assert runs(database)[0].status == "failed"
+    assert "PlanRefused: schedule.resume was not done" in runs(database)[0].error
+    with database.transaction() as transaction:
+        actions = transaction.rows("SELECT action, outcome FROM admin_actions ORDER BY acted_at")
+    assert [tuple(row) for row in actions] == [
+        ("schedule.pause", "done"), ("schedule.resume", "refused"),
+    ]  # fmt: skip
+
+
+def test_nothing_named_means_that_nothing_may_be_changed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_ALLOWED_CHANGES", allowed_changes([]))
+    load_settings.cache_clear()
+    with (
+        pytest.raises(PlanRefused, match=r"add jobs\.retry to allow_changes"),
+        admin_action(database, actor="ana", action="jobs.retry"),
+    ):
+        pytest.fail("it must not begin")
+
+
+# --- what others see of it
+
+
+def answers(settings: Settings) -> dict[str, Any]:
+    with open_context(settings) as context:
+        found = survey(context, only=["scheduler"], deadline_seconds=30)
+    return {check.name.split(".")[1]: check for check in found.checks}
+
+
+def test_a_scheduler_that_is_gone_and_runs_that_are_absent_are_seen_from_outside(
+    database: Database, settings: Settings, scene: Callable[..., Scene], directory: Path
+) -> None:
+    before = answers(settings)
+    assert [check.verdict for check in before.values()] == [
+        "not_enough_data",
+        "not_enough_data",
+        "ok",
+    ]
+    write(directory, "bad", cron="never")
+    found = scene()
+    found.scheduler._give_sign_of_life()
+    now = answers(settings)
+    assert [check.verdict for check in now.values()] == ["ok", "ok", "warning"]
+    assert "bad: cron 'never'" in now["files"].message
+    with database.transaction() as transaction:
+        transaction.run("UPDATE schedulers SET heartbeat_at = now() - interval '10 minutes'")
+        transaction.run("UPDATE schedules SET next_due_at = now() - interval '9 minutes'")
+    then = answers(settings)
+    assert [check.verdict for check in then.values()] == ["critical", "warning", "warning"]
+    assert (then["absent_runs"].procedure, then["absent_runs"].value) == ("fixture/quick", 1)
+    # Nobody dealt with it, so it stays absent when a scheduler reads the file again …
+    scene().scheduler._give_sign_of_life()
+    assert answers(settings)["absent_runs"].value == 1
+    # … and is not absent while it is paused, nor once somebody dealt with it.
+    pauses.pause(database, "quick", actor="ana", reason="r")
+    assert answers(settings)["absent_runs"].value == 0
+    pauses.resume(database, "quick", actor="ana")
+    last_dealt_with(database, "quick", minutes_ago=1)
+    assert answers(settings)["absent_runs"].value == 0
+    found.scheduler._ledger.stopped()
+    with database.transaction() as transaction:
+        transaction.run("UPDATE schedulers SET stopped_at = now(), heartbeat_at = now()")
+    assert answers(settings)["heartbeat"].verdict == "warning"
+
+
+def test_a_time_that_was_missed_is_absent_until_the_next_one_ran(
+    database: Database, settings: Settings, scene: Callable[..., Scene]
+) -> None:
+    scene(catch_up="none").scheduler._give_sign_of_life()
+    with database.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO schedule_runs (schedule_id, due_at, claimed_by, outcome, note) "
+            "VALUES ('quick', now() - interval '9 minutes', 'x', 'missed', 'No scheduler was there in time.')"
+        )
+    assert "No scheduler was there" in answers(settings)["absent_runs"].message
+    last_dealt_with(database, "quick", minutes_ago=0)
+    assert answers(settings)["absent_runs"].verdict == "ok"
 
 
 # --- commands
@@ -349,13 +556,13 @@ def test_list_says_what_comes_next_and_what_became_of_the_last(
 
 
 def test_a_scheduler_that_is_asked_twice_ends_its_run_and_archives_it_as_killed(
-    database: Database, settings: Settings
+    database: Database, settings: Settings, scene: Callable[..., Scene]
 ) -> None:
     assert settings.runbook_procedures is not None
     write_procedure(settings.runbook_procedures, "fixture/long", "import time; time.sleep(3600)")
-    last_dealt_with(database, "quick", minutes_ago=11)
+    last_dealt_with(database, "quick", minutes_ago=30)
     stop, end_runs = threading.Event(), threading.Event()
-    scheduler = Scheduler(database, settings, [quick(procedure="fixture/long")], lambda event: None)
+    scheduler = scene(procedure="fixture/long").scheduler
     serving = threading.Thread(target=scheduler.serve, args=(stop, end_runs))
     serving.start()
     end = time.monotonic() + PATIENCE_SECONDS
@@ -372,14 +579,17 @@ def test_a_scheduler_that_is_asked_twice_ends_its_run_and_archives_it_as_killed(
         [("killed", "Cell 1 of 1: The run was stopped.")],
     )
     assert dealt_with(database)[-1].outcome == "failed"
+    with database.transaction() as transaction:
+        assert transaction.value("SELECT stopped_at FROM schedulers") is not None
 
 
 def test_the_scheduler_process_runs_what_is_due_and_stops_when_asked(
     database: Database, settings: Settings, directory: Path
 ) -> None:
-    write(directory, "quick", cron='"*/10 * * * *"')
+    minute = (datetime.now(UTC) - timedelta(minutes=5)).minute
+    write(directory, "quick", cron=f"'{minute} * * * *'")
     write(directory, "bad", cron="never")
-    last_dealt_with(database, "quick", minutes_ago=11)
+    last_dealt_with(database, "quick", minutes_ago=30)
     environment = {
         **os.environ, "DATABASE_URL": database.url, "RUNBOOK_HOME": str(settings.runbook_home),
         "RUNBOOK_PROCEDURES": str(settings.runbook_procedures),
@@ -399,5 +609,5 @@ def test_the_scheduler_process_runs_what_is_due_and_stops_when_asked(
         output, _ = scheduler.communicate(timeout=PATIENCE_SECONDS)
     events = [json.loads(line) for line in output.splitlines()]
     assert scheduler.returncode == 0
-    assert [event["event"] for event in events[:2]] == ["quarantined", "waits"]
+    assert [event["event"] for event in events[:2]] == ["waits", "quarantined"]
     assert [event["event"] for event in events][-2:] == ["begins", "ran"]

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,9 +28,13 @@ from runbook_lib.errors import (
     RunbookError,
     UsageError,
 )
+from runbook_lib.settings import load_settings
 from runbook_lib.spool import UNWRITABLE, Entry, open_spool
 
 _SQL = load("admin_actions")
+# What a run by schedule may change, by name: the variable that tells it so.
+ALLOWED_CHANGES = "RUNBOOK_ALLOWED_CHANGES"
+_NOTHING = "nothing"
 _REFUSALS = (PlanRefused, UsageError, NotFoundError)
 
 
@@ -102,6 +106,7 @@ def admin_action(
         raise _refused(asked, error) from error
     opened = Action(str(asked["action_id"]))
     try:
+        _require_allowed(action)
         yield opened
     except BaseException as error:
         _close_after(database, opened, error)
@@ -124,6 +129,22 @@ def file_action(transaction: Transaction, entry: Entry) -> None:
 def file_closing(transaction: Transaction, entry: Entry) -> None:
     """Files how an action ended while the database was away."""
     transaction.run(_SQL["file_closing"], ended_at=entry.happened_at, **entry.content)
+
+
+def allowed_changes(names: Collection[str]) -> str:
+    """The names as the variable `ALLOWED_CHANGES` of a run holds them."""
+    return ",".join(names) or _NOTHING
+
+
+def _require_allowed(action: str) -> None:
+    """Raises `PlanRefused` in a run that may change only what its schedule names."""
+    allowed = load_settings().runbook_allowed_changes
+    if allowed is None or action in allowed.split(","):
+        return
+    raise PlanRefused(
+        f"{action} was not done: this run by schedule may change {allowed.replace(',', ', ')}. "
+        f"To allow it, add {action} to allow_changes in the schedule's file."
+    )
 
 
 def extend_action(transaction: Transaction, action_id: str, seconds: float) -> None:

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "changes": ("runbook_lib.cli.changes", "changes", "Planned changes: list, plan, apply."),
     "run": ("runbook_lib.cli.procedures", "run", "Run a procedure and archive it."),
     "procedures": ("runbook_lib.cli.procedures", "procedures", "The procedures that there are."),
-    "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start."),
+    "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start, run-now, pause, resume."),
     "function": ("runbook_lib.cli.function", "function", "The runbook's functions: health, monitoring, metrics, sweeper …"),
     "spool": ("runbook_lib.cli.spool", "spool", "Records kept while the database was away: list, file."),
     "monitor": ("runbook_lib.cli.alerts", "monitor", "Survey each minute and tell who has to be told."),

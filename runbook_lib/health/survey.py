@@ -32,6 +32,7 @@ from runbook_lib.health import (
     monitor_checks,
     provider_checks,
     queue_checks,
+    schedule_checks,
     storage_checks,
     workbench_checks,
     worker_checks,
@@ -50,6 +51,7 @@ DECLARED: tuple[DeclaredCheck, ...] = (
     *queue_checks.CHECKS,
     *worker_checks.CHECKS,
     *provider_checks.CHECKS,
+    *schedule_checks.CHECKS,
     *workbench_checks.CHECKS,
     *monitor_checks.CHECKS,
 )

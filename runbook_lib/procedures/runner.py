@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from runbook_lib.archive.filing import ArchivedAs, NotArchived, file_run
 from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook
 from runbook_lib.archive.store import open_store
+from runbook_lib.changes.actions import ALLOWED_CHANGES, allowed_changes
 from runbook_lib.credentials.masking import mask, redacted
 from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError
@@ -53,11 +54,12 @@ def run(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
     on_notice: Callable[[str], None] = lambda text: None,
+    allow_changes: Collection[str] | None = None,
 ) -> RunRecord:
     """Runs a procedure and archives what it did; returns its closed record.
 
     The record says whether the notebook ran whole (`status`) and what it found (`verdict`). Setting
-    `stop` ends it as killed. While the database cannot be written, a procedure that only reads runs
+    `stop` ends it as killed. With `allow_changes`, it may change only what is named there. While the database cannot be written, a procedure that only reads runs
     all the same and its record waits in the spool; `on_notice` is told. Raises `ParametersRefused`
     (recorded as refused), `NotFoundError`, and `CouldNotBeDone` when the record could not be opened or
     closed, the archive took nothing, or a procedure with effects has no database to be recorded in.
@@ -81,7 +83,9 @@ def run(
         ending = execute(
             Request(
                 directory,
-                environment=_environment(record.run_id, directory, database, settings),
+                environment=_environment(
+                    record.run_id, directory, database, settings, allow_changes
+                ),
                 cell_deadline_seconds=cell_deadline_seconds,
                 run_deadline_seconds=deadline_seconds or _deadline_seconds(found),
             ),
@@ -245,7 +249,11 @@ def _interrupted(error: BaseException) -> Ending:
 
 
 def _environment(
-    run_id: str, directory: Path, database: Database, settings: Settings
+    run_id: str,
+    directory: Path,
+    database: Database,
+    settings: Settings,
+    allow_changes: Collection[str] | None,
 ) -> dict[str, str]:
     # The kernel gets the database's address, so that it neither looks for one nor starts one.
     address = {} if isinstance(database, UnavailableDatabase) else {"DATABASE_URL": database.url}
@@ -253,6 +261,7 @@ def _environment(
         os.environ,
         directory,
         **address,
+        **({} if allow_changes is None else {ALLOWED_CHANGES: allowed_changes(allow_changes)}),
         RUNBOOK_DATABASE_SCHEMA=database.schema,
         RUNBOOK_HOME=str(settings.runbook_home),
         RUNBOOK_RUN_ID=run_id,  # what a cell does is recorded as this run's

@@ -81,11 +81,20 @@ class Ledger:
                 outcome=settlement.outcome, run_id=settlement.run_id, note=settlement.told,
             )  # fmt: skip
 
-    def settlement_for_later(
+    def settle_later(
         self, schedule_id: str, due_at: datetime, settlement: Settlement, spool: Spool
     ) -> None:
-        """Keeps in the spool what became of a due time that was run unclaimed."""
-        spool.put("schedule_run", {
+        """As `settle`, kept in the spool since the database went away."""
+        spool.put("schedule_settled", {
+            "schedule_id": schedule_id, "due_at": due_at, "outcome": settlement.outcome,
+            "run_id": settlement.run_id, "note": settlement.told,
+        })  # fmt: skip
+
+    def settle_unclaimed(
+        self, schedule_id: str, due_at: datetime, settlement: Settlement, spool: Spool
+    ) -> None:
+        """Keeps in the spool what became of a due time that could not be claimed."""
+        spool.put("schedule_unclaimed", {
             "schedule_id": schedule_id, "due_at": due_at, "claimed_at": datetime.now(UTC),
             "claimed_by": self.name, "outcome": settlement.outcome, "run_id": settlement.run_id,
             "note": settlement.told,
@@ -158,9 +167,14 @@ class Ledger:
         return row.boot_id != boot_id() or not psutil.pid_exists(row.pid)
 
 
-def file_schedule_run(transaction: Transaction, entry: Entry) -> None:
-    """Files what became of a due time that was run while the database was away."""
-    transaction.rows(_SQL["file_run"], **entry.content)
+def file_settled(transaction: Transaction, entry: Entry) -> None:
+    """Files what became of a due time that was claimed before the database went away."""
+    transaction.run(_SQL["settle_due"], **entry.content)
+
+
+def file_unclaimed(transaction: Transaction, entry: Entry) -> None:
+    """Files what became of a due time while the database was away."""
+    transaction.rows(_SQL["file_unclaimed"], **entry.content)
 
 
 def last_dealt_with(database: Database) -> Mapping[str, Any]:

@@ -101,6 +101,22 @@ def load_schedules(settings: Settings, directory: Path = DIRECTORY) -> Schedules
     return Schedules(found, problems)
 
 
+def signature(directory: Path, settings: Settings) -> object:
+    """What differs once a schedule or a procedure that it may name has changed."""
+    files = [*directory.glob("*.y*ml")]
+    for folder in catalogue.folders(settings):
+        files += folder.glob("*/*.ipynb")
+    return sorted((str(path), *_changed(path)) for path in files)
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)
+
+
 def read_schedule(path: Path, settings: Settings) -> Schedule:
     """Reads and checks one file, its procedure and parameters too. Raises `UsageError`."""
     values = _read_yaml(path)

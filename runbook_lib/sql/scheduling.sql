@@ -1,10 +1,11 @@
 -- The due times of schedules: claimed, settled, absent; pauses; the schedulers' signs of life.
 
 -- name: last_due
--- The newest due time of a schedule that anybody dealt with.
+-- The newest due time of a schedule that anybody claimed. What was filed late does not count: between it
+-- and the newest claim, times may have been missed.
 SELECT max(due_at)
 FROM schedule_runs
-WHERE schedule_id = %(schedule_id)s;
+WHERE schedule_id = %(schedule_id)s AND NOT filed_late;
 
 -- name: claim_due
 -- Claims a due time: whoever inserts it deals with it, however many schedulers there are. No row: it is
@@ -55,7 +56,7 @@ SET outcome = %(outcome)s, run_id = %(run_id)s::uuid, note = %(note)s
 WHERE schedule_id = %(schedule_id)s AND due_at = %(due_at)s AND outcome = 'started'
 RETURNING schedule_id;
 
--- name: file_run
+-- name: file_unclaimed
 -- Files late what became of a due time that was run while the database was away. No row: somebody dealt
 -- with it meanwhile.
 INSERT INTO schedule_runs (schedule_id, due_at, claimed_at, claimed_by, outcome, run_id, note, filed_late)
