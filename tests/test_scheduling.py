@@ -34,7 +34,7 @@ from runbook_lib.scheduling.schedules import Schedule, load_schedules
 from runbook_lib.settings import Settings, load_settings
 from runbook_lib.spool import open_spool
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 
 
 @pytest.fixture
