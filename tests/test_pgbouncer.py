@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
+from pooler import PGBOUNCER, pooler
 
 from runbook_lib.database import Database, schema
-from runbook_lib.errors import DatabaseUnreachable
 from runbook_lib.pipeline.attempt import Completed
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.pipeline.worker import Worker
-
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
 
 pytestmark = pytest.mark.skipif(
     PGBOUNCER is None, reason="pgbouncer is not installed (apt-get install pgbouncer)"
@@ -32,41 +24,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def pooled(new_database: Callable[..., Database], tmp_path: Path) -> Iterator[Database]:
     """An empty database behind a PgBouncer with two server connections."""
-    direct = new_database(migrated=False)
-    parts = urlsplit(direct.url)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    configuration = tmp_path / "pgbouncer.ini"
-    configuration.touch(mode=0o600)
-    configuration.write_text(
-        f"[databases]\n"
-        f"* = host=127.0.0.1 port={parts.port} user={parts.username} password={parts.password}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nreserve_pool_size = 0\n"
-    )
-    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
-    with (tmp_path / "pgbouncer.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(PGBOUNCER), *as_nobody, str(configuration)], stdout=log, stderr=log
-        )
-    pooled = Database(f"postgresql://runbook@127.0.0.1:{port}{parts.path}")
-    try:
-        wait_for_answer(pooled, process)
-        yield pooled
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for_answer(database: Database, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 20
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            database.connect().close()
-            return
-        except DatabaseUnreachable:
-            time.sleep(0.05)
-    raise AssertionError(f"pgbouncer does not answer; it ended with {process.poll()}")
+    with pooler(new_database(migrated=False).url, tmp_path) as url:
+        yield Database(url)
 
 
 def test_it_is_migrated_and_three_workers_empty_the_queue_over_two_connections(

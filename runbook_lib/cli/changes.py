@@ -23,7 +23,11 @@ from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, UsageError
 from runbook_lib.settings import load_settings
 
 # Each registers its kinds of change when it is imported.
-KIND_MODULES = ("runbook_lib.pipeline.retries", "runbook_lib.pipeline.posts")
+KIND_MODULES = (
+    "runbook_lib.pipeline.retries",
+    "runbook_lib.pipeline.posts",
+    "runbook_lib.health.remote_sweeper",
+)
 
 execute_option = click.option("--execute", is_flag=True, help="Do it; without this it is dry.")
 reason_option = click.option("--reason", help="Why; kept in admin_actions.")

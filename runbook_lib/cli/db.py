@@ -7,19 +7,24 @@ from typing import Any
 import click
 
 from runbook_lib.cli.output import actor_option, current_actor, json_option, print_json
-from runbook_lib.database import Database, embedded, schema
-from runbook_lib.database.connection import normalise_url
+from runbook_lib.database import Database, embedded, own_tables, schema
+from runbook_lib.database.connection import address_without_secret, normalise_url
 from runbook_lib.database.statements import load
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, CouldNotBeDone, RunbookError
 from runbook_lib.settings import Settings, load_settings
 
 STOP_SECONDS = 60
-NOT_OURS = "DATABASE_URL is set: the workbench uses that server, and starts or stops none."
+APPLICATION_NAME = "runbook db"
+NOT_OURS = "The settings name a database: the workbench uses that server, and starts or stops none."
 
 
 @click.group()
 def db() -> None:
-    """The database. Without DATABASE_URL: a PostgreSQL under RUNBOOK_HOME, started as needed."""
+    """The database with our own tables. Where none is named: a PostgreSQL under RUNBOOK_HOME, started as needed.
+
+    With RUNBOOK_MAPPING that is never the pipeline's own: RUNBOOK_DATABASE_URL, or the schema
+    RUNBOOK_DATABASE_SCHEMA beside theirs, or the PostgreSQL under RUNBOOK_HOME.
+    """
 
 
 @db.command()
@@ -30,7 +35,7 @@ def up(as_json: bool) -> None:
     Without this it runs for as long as some command or worker needs it.
     """
     settings = load_settings()
-    if settings.database_url is not None:
+    if settings.own_tables_url() is not None:
         _answer(as_json, {"started": False, "kept": False, "reason": NOT_OURS}, NOT_OURS)
         return
     database = _database(settings, embedded.keep(settings.runbook_home))
@@ -48,7 +53,7 @@ def up(as_json: bool) -> None:
 def down(as_json: bool) -> None:
     """Let go of the embedded PostgreSQL; it stops once no command or worker needs it."""
     settings = load_settings()
-    if settings.database_url is not None:
+    if settings.own_tables_url() is not None:
         _answer(as_json, {"stopped": False, "reason": NOT_OURS}, NOT_OURS)
         return
     process = embedded.server(settings.runbook_home)
@@ -108,7 +113,8 @@ def migrate(as_sql: bool, actor: str | None, as_json: bool) -> None:
         _answer(as_json, {"sql": text}, text.rstrip())
         return
     who = current_actor(actor)
-    with _opened(settings) as database:
+    _refuse_theirs(settings)
+    with own_tables(settings, APPLICATION_NAME) as database:
         before, after = schema.migrate(database), schema.expected_version()
         if before != after:
             _record(database, who, before, after)
@@ -121,12 +127,23 @@ def migrate(as_sql: bool, actor: str | None, as_json: bool) -> None:
 
 @db.command()
 @click.argument("role")
+@click.option(
+    "--attached",
+    is_flag=True,
+    help="What ROLE needs to read a pipeline that is not ours, by RUNBOOK_MAPPING.",
+)
 @json_option
-def grants(role: str, as_json: bool) -> None:
+def grants(role: str, attached: bool, as_json: bool) -> None:
     """Print the statements that give ROLE what a worker needs; the tables' owner runs them."""
-    with _opened(load_settings()) as database:
-        schema.require_current(database)
-        statements = schema.grants(database, role)
+    settings = load_settings()
+    if attached:
+        from runbook_lib.health.grants import reading_grants
+
+        statements = reading_grants(settings, role)
+    else:
+        with own_tables(settings, APPLICATION_NAME) as database:
+            schema.require_current(database)
+            statements = schema.grants(database, role)
     _answer(as_json, {"role": role, "statements": statements}, "\n".join(statements))
 
 
@@ -137,35 +154,46 @@ def _answer(as_json: bool, record: dict[str, Any], words: str) -> None:
         click.echo(words)
 
 
-def _database(settings: Settings, address: str, hold: Any = None) -> Database:
+def _database(settings: Settings, address: str) -> Database:
     return Database(
         address,
         schema=settings.runbook_database_schema,
         deadline_seconds=settings.runbook_database_deadline_seconds,
-        application_name="runbook db",
-        hold=hold,
+        application_name=APPLICATION_NAME,
+        only_schema=settings.attached,
     )
 
 
-def _opened(settings: Settings) -> Database:
-    """The database, migrated or not; the embedded one is started."""
-    if settings.database_url is not None:
-        return _database(settings, settings.database_url.get_secret_value())
-    return _database(settings, *embedded.acquire(settings.runbook_home))
+def _refuse_theirs(settings: Settings) -> None:
+    """Our tables never stand beside those of a pipeline that is not ours."""
+    if settings.runbook_mapping is None:
+        return
+    from runbook_lib.health.mapping_reader import read_mapping
+    from runbook_lib.health.sources import refuse_their_schema, refuse_their_tables
+
+    mapping = read_mapping(settings.runbook_mapping)
+    refuse_their_schema(settings, mapping)
+    with (
+        own_tables(settings, APPLICATION_NAME) as database,
+        database.transaction(read_only=True) as transaction,
+    ):
+        refuse_their_tables(transaction, database, mapping)
 
 
 def _address(settings: Settings) -> str | None:
     """The address with its password; None when the embedded server does not run."""
-    if settings.database_url is not None:
-        return normalise_url(settings.database_url.get_secret_value())
+    url = settings.own_tables_url()
+    if url is not None:
+        return normalise_url(url.get_secret_value())
     process = embedded.server(settings.runbook_home).status()
     return embedded.address(settings.runbook_home, process.state) if process.ready else None
 
 
 def _look(settings: Settings) -> dict[str, Any]:
     process = embedded.server(settings.runbook_home).status()
-    ours = settings.database_url is None
+    ours = settings.own_tables_url() is None
     found: dict[str, Any] = {
+        "attached_to": _pipeline_address(settings),
         "embedded": ours,
         "address": None,
         "running": process.ready if ours else None,
@@ -192,6 +220,13 @@ def _look(settings: Settings) -> dict[str, Any]:
     except RunbookError as error:
         found["problem"] = str(error)
     return found
+
+
+def _pipeline_address(settings: Settings) -> str | None:
+    """Where the pipeline is when it is not ours, without the password."""
+    if not settings.attached or settings.database_url is None:
+        return None
+    return address_without_secret(normalise_url(settings.database_url.get_secret_value()))
 
 
 def _shown(value: Any) -> str:

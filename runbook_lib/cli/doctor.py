@@ -18,6 +18,7 @@ from runbook_lib.settings import PROJECT_DIRECTORY
 _TITLES = {
     "settings": "Settings",
     "database": "Database",
+    "mapping": "Mapping of a pipeline that is not ours",
     "openai": "OpenAI",
     "wordpress": "WordPress",
 }
@@ -69,8 +70,11 @@ def _env_file() -> Path | None:
 
 def _print(examination: Examination) -> None:
     for part in PARTS:
+        checks = examination.of_part(part)
+        if not checks:
+            continue
         click.secho(_TITLES[part], bold=True)
-        for check in examination.of_part(part):
+        for check in checks:
             _print_check(check)
     _print_summary(examination)
 

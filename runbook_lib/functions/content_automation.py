@@ -7,6 +7,7 @@ from typing import Any
 from runbook_lib.errors import UsageError
 from runbook_lib.functions.calling import CONFLICT, Answered, Call
 from runbook_lib.functions.requests import ContentAutomation
+from runbook_lib.health.jobs_seen import job_with_runs, jobs_by_status
 from runbook_lib.health.survey import survey
 from runbook_lib.pipeline.intake import add_topics
 from runbook_lib.pipeline.jobs import queue_left
@@ -71,11 +72,16 @@ def _enqueue(call: Call, request: ContentAutomation) -> dict[str, Any]:
 
 
 def _status(call: Call) -> dict[str, Any]:
+    if call.context.sources.attached:
+        return {"action": "status", "jobs": jobs_by_status(call.context.sources)}
     with call.context.sources.pipeline.transaction(read_only=True) as transaction:
         left = queue_left(transaction)._asdict()
     return {"action": "status", "jobs": left}
 
 
 def _status_of_job(call: Call, job_id: str) -> dict[str, Any]:
+    if call.context.sources.attached:
+        seen = job_with_runs(call.context.sources, job_id)
+        return {"action": "status", "job": seen.job, "runs": seen.runs}
     history = show_job(call.context.sources.pipeline, job_id)
     return {"action": "status", "job": history.job, "runs": history.runs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -91,7 +90,8 @@ class ContentAutomation(Request):
     action: Literal["test_credentials", "enqueue", "status"] = "status"
     topic: str | None = Field(None, max_length=4_000)
     category: str | None = Field(None, max_length=200)
-    job_id: UUID | None = None
+    # Of a pipeline that is not ours an id may be anything.
+    job_id: str | None = Field(None, min_length=1, max_length=200)
     idempotency_key: str | None = Field(None, max_length=200)
 
     @model_validator(mode="after")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from runbook_lib.changes import admin_action
-from runbook_lib.database.statements import load
+from runbook_lib.errors import UsageError
 from runbook_lib.functions.calling import Call
 from runbook_lib.functions.requests import Sweeper
+from runbook_lib.health.stuck import stuck_jobs
 from runbook_lib.pipeline import jobs
 from runbook_lib.pipeline.permits import add_event
 from runbook_lib.pipeline.turn import swept_event
 
-_SQL = load("sweeper")
 ROWS_SHOWN = 100
 ROWS_A_SWEEP = 1000
 
@@ -20,24 +20,34 @@ ROWS_A_SWEEP = 1000
 def sweeper(call: Call) -> dict[str, Any]:
     """What is expired and what was taken back.
 
-    A job whose lease still runs is never touched: its worker may be at it.
+    A job whose lease still runs is never touched: its worker may be at it. Of a pipeline that is not ours
+    what seems stuck is shown, and nothing is taken back.
     """
     request = call.request
     assert isinstance(request, Sweeper)
-    return _preview(call) if request.dry_run else _sweep(call, request)
+    if request.dry_run:
+        return _preview(call)
+    if call.context.sources.attached:
+        raise UsageError(
+            "This pipeline is not ours: nothing is written to it. Its own sweeper is called by "
+            "`runbook changes plan sweeper.call` and then `runbook changes apply` (RUNBOOK_FUNCTIONS_URL)."
+        )
+    return _sweep(call, request)
 
 
 def _preview(call: Call) -> dict[str, Any]:
-    with call.context.sources.pipeline.transaction(read_only=True) as transaction:
-        counted = transaction.row(_SQL["leases"])
-        expired = transaction.rows(_SQL["expired_leases"], row_count=ROWS_SHOWN)
-    assert counted is not None
+    found = stuck_jobs(
+        call.context.sources,
+        older_than_seconds=call.context.policy.thresholds.stuck_after_seconds,
+        row_count=ROWS_SHOWN,
+    )
     return {
         "dry_run": True,
-        "processing": counted.processing,
-        "expired": counted.expired,
-        "would_sweep": [row._asdict() for row in expired],
-        "message": f"{counted.expired} of {counted.processing} jobs in processing have an expired lease. Nothing was changed.",
+        "processing": found.processing,
+        "expired": found.count,
+        "by_age": found.by_age,
+        "would_sweep": found.jobs,
+        "message": f"{found.words} Nothing was changed.",
     }
 
 

@@ -16,7 +16,7 @@ from runbook_lib.health.probes.configuration import Configuration, probe_configu
 from runbook_lib.health.side_by_side import run_probes
 
 DEADLINE_SECONDS = 30.0
-PARTS = ("settings", "database", "openai", "wordpress")
+PARTS = ("settings", "database", "mapping", "openai", "wordpress")
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,13 @@ class Examination:
 def examine(
     configuration: Configuration, *, deadline_seconds: float = DEADLINE_SECONDS
 ) -> Examination:
-    """Examines settings, database, OpenAI and WordPress at once.
+    """Examines settings, database, mapping, OpenAI and WordPress at once.
 
     A part that hangs is given up at its deadline, and harms no other.
     """
     from runbook_lib.health.probes.services import (
         probe_database_of,
+        probe_mapping_of,
         probe_openai_of,
         probe_wordpress_of,
     )
@@ -67,6 +68,7 @@ def examine(
         {
             "settings": lambda: probe_configuration(configuration),
             "database": lambda: probe_database_of(configuration),
+            "mapping": lambda: probe_mapping_of(configuration),
             "openai": lambda: probe_openai_of(configuration),
             "wordpress": lambda: probe_wordpress_of(configuration),
         },

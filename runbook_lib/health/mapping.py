@@ -105,17 +105,18 @@ class Proposal:
 
 def recognise(transaction: Transaction) -> Proposal | None:
     """The likeliest job table of this database with its history of runs; None when nothing looks like one."""
-    relations = _relations(transaction)
+    found = relations(transaction)
     pointers = transaction.rows(_SQL["foreign_keys"])
-    jobs = _best(_as_jobs(transaction, relation) for relation in relations)
+    jobs = _best(_as_jobs(transaction, relation) for relation in found)
     if jobs is None:
         return None
-    others = [relation for relation in relations if relation is not jobs.relation]
+    others = [relation for relation in found if relation is not jobs.relation]
     runs = _best(_as_runs(transaction, relation, jobs, pointers) for relation in others)
     return Proposal(jobs, runs or _runs_out_of_jobs(jobs))
 
 
-def _relations(transaction: Transaction) -> list[Relation]:
+def relations(transaction: Transaction) -> list[Relation]:
+    """Their tables and views, with their columns."""
     grouped: dict[tuple[str, str], list[Any]] = {}
     for row in transaction.rows(_SQL["columns"]):
         grouped.setdefault((row.schema_name, row.relation_name), []).append(row)
@@ -147,7 +148,7 @@ def _as_jobs(transaction: Transaction, relation: Relation) -> Mapped | None:
     columns = _match(relation, JOB_COLUMNS)
     if not {"job_id", "status", "created_at"} <= columns.keys():
         return None
-    words = _status_words(transaction, relation, columns["status"])
+    words = status_words(transaction, relation, columns["status"])
     statuses, undecided = _sort_words(words, JOB_STATUSES)
     known = sum(len(each) for each in statuses.values())
     if words and known < ENOUGH_KNOWN_WORDS:
@@ -186,7 +187,7 @@ def _as_runs(
             columns["job_id"] = row.column_name
     if not {"job_id", "execution_time"} <= columns.keys():
         return None
-    words = _status_words(transaction, relation, columns["status"]) if "status" in columns else []
+    words = status_words(transaction, relation, columns["status"]) if "status" in columns else []
     statuses, undecided = _sort_words(words, RUN_STATUSES)
     named = bool(RUN_TABLE.search(plain_name(relation.name)))
     if not named and not (pointing and statuses):
@@ -249,7 +250,8 @@ def _type_fits(ours: str, row: Any) -> bool:
     return row.type_category in ("S", "E", "U")
 
 
-def _status_words(transaction: Transaction, relation: Relation, column: str) -> list[str]:
+def status_words(transaction: Transaction, relation: Relation, column: str) -> list[str]:
+    """The words of a status column: from the catalog, the planner's statistics and the first rows."""
     row = next(each for each in relation.columns if each.column_name == column)
     if row.enum_words:
         return list(row.enum_words)

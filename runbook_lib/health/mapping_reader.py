@@ -77,6 +77,16 @@ class PipelineMapping:
     def tables(self) -> tuple[TableMapping, ...]:
         return (self.jobs,) if self.runs is None else (self.jobs, self.runs)
 
+    def places(self) -> dict[str, list[str]]:
+        """Every column of theirs that is read, as binds: `schemas`, `tables`, `columns`."""
+        found = dict.fromkeys(
+            (mapped.schema, mapped.table, column)
+            for mapped in self.tables
+            for column in mapped.columns.values()
+        )
+        schemas, tables, columns = (list(each) for each in zip(*found, strict=True))
+        return {"schemas": schemas, "tables": tables, "columns": columns}
+
     @property
     def runs_are_jobs(self) -> bool:
         """Whether the runs are the jobs' last attempts, since there is no history."""

@@ -10,14 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from runbook_lib.database import Database, open_database
-from runbook_lib.database.statements import Statement
+from runbook_lib.database import Database, Transaction, open_database
+from runbook_lib.database.connection import quoted_name
+from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import ConfigurationError
 from runbook_lib.health.attachment import TheirDefinitions, our_definitions
 from runbook_lib.health.mapping_reader import PipelineMapping, read_mapping
 from runbook_lib.health.relations import RELATIONS, require_known
 from runbook_lib.settings import Settings
 
+_SQL = load("relations")
 _WITH = re.compile(r"\A\s*WITH\s+(RECURSIVE\s+)?", re.IGNORECASE)
 
 
@@ -71,7 +73,7 @@ class Sources:
         if self.mapping is None:
             return {"jobs": "content_jobs", "runs": "job_runs"}
         return {
-            mapped.ours: ".".join(quote_ident(part) for part in (mapped.schema, mapped.table))
+            mapped.ours: ".".join(quoted_name(part) for part in (mapped.schema, mapped.table))
             for mapped in self.mapping.tables
         }
 
@@ -137,9 +139,20 @@ def refuse_their_schema(settings: Settings, mapping: PipelineMapping) -> None:
         )
 
 
-def quote_ident(name: str) -> str:
-    """A name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
+def refuse_their_tables(
+    transaction: Transaction, database: Database, mapping: PipelineMapping
+) -> None:
+    """Raises `ConfigurationError` when one of their tables stands where our tables are to be.
+
+    The same database may be named by two addresses; its catalog tells.
+    """
+    for mapped in mapping.tables:
+        place = {"schema": mapped.schema, "table": mapped.table}
+        if mapped.schema == database.schema and transaction.rows(_SQL["their_columns"], **place):
+            raise ConfigurationError(
+                f"{mapped.title} stands at {database.address}, where our tables would be. Nothing was changed. "
+                "Name a schema of its own in RUNBOOK_DATABASE_SCHEMA, or another database in RUNBOOK_DATABASE_URL."
+            )
 
 
 def with_relations(statement: Statement, definitions: Callable[[], Mapping[str, str]]) -> Statement:

@@ -255,8 +255,13 @@ def _environment(
     settings: Settings,
     allow_changes: Collection[str] | None,
 ) -> dict[str, str]:
-    # The kernel gets the database's address, so that it neither looks for one nor starts one.
-    address = {} if isinstance(database, UnavailableDatabase) else {"DATABASE_URL": database.url}
+    # The kernel gets the database's address, so that it neither looks for one nor starts one. That of a
+    # pipeline that is not ours, and its mapping, are in DATABASE_URL and RUNBOOK_MAPPING as they are.
+    ours = "RUNBOOK_DATABASE_URL" if settings.attached else "DATABASE_URL"
+    address = {} if isinstance(database, UnavailableDatabase) else {ours: database.url}
+    if settings.attached and settings.database_url is not None:
+        address["DATABASE_URL"] = settings.database_url.get_secret_value()
+        address["RUNBOOK_MAPPING"] = str(settings.runbook_mapping)
     return environment_for(
         os.environ,
         directory,

@@ -140,3 +140,66 @@ SELECT format(
     string_agg(format('NULL::%%s AS %%I', type, ours), E',\n    ' ORDER BY position)
 ) AS definition
 FROM unnest(%(ours)s::text[], %(types)s::text[]) WITH ORDINALITY AS wanted (ours, type, position)
+
+-- name: reading_grants
+-- Statements that let a role read exactly the named columns, one a row, to be run by the tables' owner. A
+-- line that begins with -- is optional, or says what the next one is for.
+WITH named AS (
+    SELECT *
+    FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
+        WITH ORDINALITY AS place (schema_name, table_name, column_name, position)
+), tables AS (
+    SELECT schema_name, table_name, min(position) AS position,
+        string_agg(quote_ident(column_name), ', ' ORDER BY position) AS columns,
+        bool_or(c.relrowsecurity) AS row_security
+    FROM named
+    LEFT JOIN pg_namespace n ON n.nspname = schema_name
+    LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = table_name
+    GROUP BY 1, 2
+)
+SELECT statement
+FROM (
+    SELECT 1 AS step, 0::bigint AS position, format('GRANT CONNECT ON DATABASE %%I TO %%I;', current_database(), %(role)s) AS statement
+    UNION ALL
+    SELECT 2, min(position), format('GRANT USAGE ON SCHEMA %%I TO %%I;', schema_name, %(role)s)
+    FROM tables
+    GROUP BY schema_name
+    UNION ALL
+    SELECT 3, position, format('GRANT SELECT (%%s) ON %%I.%%I TO %%I;', columns, schema_name, table_name, %(role)s)
+    FROM tables
+    UNION ALL
+    SELECT 4, 2 * position, format('-- Row-level security is on for %%I.%%I: without a policy the role sees no row, and no error.', schema_name, table_name)
+    FROM tables
+    WHERE row_security
+    UNION ALL
+    SELECT 4, 2 * position + 1, format('CREATE POLICY runbook_reads ON %%I.%%I FOR SELECT TO %%I USING (true);', schema_name, table_name, %(role)s)
+    FROM tables
+    WHERE row_security
+    UNION ALL
+    SELECT 5, 0, format('CREATE SCHEMA IF NOT EXISTS %%I AUTHORIZATION %%I;', %(own_schema)s::text, %(role)s)
+    WHERE %(own_schema)s IS NOT NULL
+    UNION ALL
+    SELECT 6, 0, '-- Optional, once more the same: every transaction of this role is read only.'
+    WHERE %(own_schema)s IS NULL
+    UNION ALL
+    SELECT 6, 1, format('-- ALTER ROLE %%I SET default_transaction_read_only = on;', %(role)s)
+    WHERE %(own_schema)s IS NULL
+    UNION ALL
+    SELECT 7, 0, '-- Optional. Shows the statements and sessions of other roles: who blocks whom, the oldest transaction, the slow'
+    UNION ALL
+    SELECT 7, 1, '-- statements, sizes. Without it these checks answer not_allowed, and all others work.'
+    UNION ALL
+    SELECT 7, 2, format('-- GRANT pg_monitor TO %%I;', %(role)s)
+) AS script
+ORDER BY step, position
+
+-- name: their_rights
+-- For each named column: whether this role may read it, and whether row-level security hides rows of its table.
+SELECT place.*,
+    has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, place.column_name, 'SELECT') AS may_read,
+    row_security_active(c.oid) AS rows_hidden
+FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
+    AS place (schema_name, table_name, column_name)
+JOIN pg_namespace n ON n.nspname = place.schema_name
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = place.table_name
+ORDER BY place.schema_name, place.table_name, place.column_name

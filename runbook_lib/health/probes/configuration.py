@@ -19,7 +19,14 @@ from runbook_lib.settings import Settings, read_settings
 # Read by others than our settings: the openai package, our own start.
 _ALSO_KNOWN = ("RUNBOOK_ENV_FILE", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_LOG")
 _PREFIXES = ("RUNBOOK_", "OPENAI_", "WORDPRESS_", "DATABASE_")
-_SECRETS = ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "WORDPRESS_APP_PASSWORD", "DATABASE_URL")
+_SECRETS = (
+    "OPENAI_API_KEY",
+    "OPENAI_ADMIN_KEY",
+    "WORDPRESS_APP_PASSWORD",
+    "DATABASE_URL",
+    "RUNBOOK_DATABASE_URL",
+    "RUNBOOK_FUNCTIONS_KEY",
+)
 _WRONG_ENDINGS = ("/wp-json", "/wp-admin", "/wp-login.php", "/xmlrpc.php", "/wp-json/wp/v2")
 LOW_SPACE_BYTES = 1_000_000_000
 

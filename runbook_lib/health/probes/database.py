@@ -27,8 +27,17 @@ LOGIN_SECONDS = 10
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # protocol, section 55.7 "SSLRequest"
 
 
-def probe_database(url: str, schema: str, *, patience_seconds: float = CONNECT_SECONDS) -> Probe:
-    """All steps for one address. Reads in read-only transactions, changes nothing."""
+def probe_database(
+    url: str,
+    schema: str,
+    *,
+    patience_seconds: float = CONNECT_SECONDS,
+    never_writes: bool = False,
+) -> Probe:
+    """All steps for one address. Reads in read-only transactions, changes nothing.
+
+    `never_writes`: the pipeline there is not ours, and none of our tables is looked for.
+    """
     try:
         address = normalise_url(url)
         options = psycopg2.extensions.parse_dsn(address)
@@ -57,6 +66,7 @@ def probe_database(url: str, schema: str, *, patience_seconds: float = CONNECT_S
         schema=schema,
         deadline_seconds=STATEMENT_SECONDS,
         application_name="runbook doctor",
+        never_writes=never_writes,
     )
     with connection:
         yield from probe_session(connection, database)

@@ -18,7 +18,8 @@ def probe_database_of(configuration: Configuration) -> Probe:
     url = configuration.value("DATABASE_URL")
     schema = configuration.value("RUNBOOK_DATABASE_SCHEMA") or "public"
     if url is not None:
-        yield from probe_database(url, schema)
+        attached = configuration.value("RUNBOOK_MAPPING") is not None
+        yield from probe_database(url, schema, never_writes=attached)
         return
     from runbook_lib.database import embedded
 
@@ -43,6 +44,14 @@ def probe_database_of(configuration: Configuration) -> Probe:
         source="DATABASE_URL",
     )
     yield from probe_database(embedded.address(home, status.state), schema)
+
+
+def probe_mapping_of(configuration: Configuration) -> Probe:
+    """The mapping of a pipeline that is not ours, when there is one."""
+    from runbook_lib.health.probes.mapping import probe_mapping
+
+    if configuration.settings is not None:
+        yield from probe_mapping(configuration.settings)
 
 
 def probe_openai_of(configuration: Configuration) -> Probe:

@@ -27,12 +27,15 @@ _SQL = load("doctor")
 def probe_session(connection: Connection, database: Database) -> Probe:
     """Version, read-only, clock, pooler, connections, tables: one that fails does not stop the next."""
     steps: tuple[tuple[str, Callable[[], Probe]], ...] = (
-        ("version", lambda: _server(connection)),
+        ("version", lambda: _server(connection, database)),
         ("clock", lambda: _clock(connection)),
         ("pooler", lambda: _pooler(connection, database)),
         ("connections", lambda: _connections(connection)),
         ("tables", lambda: probe_tables(connection, database)),
     )
+    if database.never_writes:
+        # Of a pipeline that is not ours the part of its mapping looks at the tables.
+        steps = steps[:-1]
     for name, step in steps:
         # One step that fails says so, and the next one is still taken.
         try:
@@ -61,7 +64,7 @@ def _one(connection: Connection, statement: Statement) -> Any:
         return transaction.row(statement)
 
 
-def _server(connection: Connection) -> Probe:
+def _server(connection: Connection, database: Database) -> Probe:
     statement = _SQL["server"]
     server = _one(connection, statement)
     old = server.version_number < OLDEST_VERSION
@@ -74,6 +77,9 @@ def _server(connection: Connection) -> Probe:
         source=statement.source,
         next="PostgreSQL 14 or newer is needed." if old else None,
     )
+    if database.never_writes:
+        yield _only_read(server, statement)
+        return
     if server.standby:
         words, advice = (
             "This is a standby: it can be read, not written.",
@@ -92,6 +98,16 @@ def _server(connection: Connection) -> Probe:
     yield Check(
         "database.writable", "critical", words, value=False, source=statement.source, next=advice
     )
+
+
+def _only_read(server: Any, statement: Statement) -> Check:
+    """What writing would be is no matter where nothing is ever written."""
+    words = "Nothing is written here: the pipeline is not ours (RUNBOOK_MAPPING)."
+    if server.standby:
+        words += " This is a standby, which is as good to read from."
+    elif not server.read_only:
+        words += " The role itself could write, as far as it has rights."
+    return Check("database.only_read", "ok", words, value=server.read_only, source=statement.source)
 
 
 def _clock(connection: Connection) -> Probe:
