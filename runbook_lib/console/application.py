@@ -19,6 +19,9 @@ from runbook_lib.console import (
     job_pages,
     login_pages,
     overview_pages,
+    procedure_pages,
+    run_pages,
+    schedule_pages,
 )
 from runbook_lib.console.access_log import AccessLog
 from runbook_lib.console.admission import FUNCTIONS, Admission, Refused
@@ -30,6 +33,7 @@ from runbook_lib.console.house import House
 from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
+from runbook_lib.console.started_runs import StartedRuns
 from runbook_lib.console.workplace import Workplace
 from runbook_lib.credentials.console_tokens import load_tokens
 from runbook_lib.errors import RunbookError
@@ -42,6 +46,9 @@ ROUTERS = (
     job_pages.router,
     brake_pages.router,
     change_pages.router,
+    procedure_pages.router,
+    run_pages.router,
+    schedule_pages.router,
     function_routes.router,
 )
 DESCRIPTION = (
@@ -104,6 +111,7 @@ def _house(settings: Settings) -> House:
         log=AccessLog(lambda: workplace.context().sources.bookkeeping),
         liveness=Liveness(),
         overview=Overview(),
+        runs=StartedRuns(),
     )
 
 
@@ -114,6 +122,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        house.runs.close()
         house.log.close()
         house.workplace.close()
 

@@ -15,6 +15,7 @@ from runbook_lib.console.figures import Overview
 from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
+from runbook_lib.console.started_runs import StartedRuns
 from runbook_lib.console.workplace import Workplace
 from runbook_lib.credentials.console_tokens import Tokens
 from runbook_lib.health.context import Context
@@ -35,6 +36,7 @@ class House:
     log: AccessLog
     liveness: Liveness
     overview: Overview
+    runs: StartedRuns
 
     @property
     def secure(self) -> bool:

@@ -28,6 +28,9 @@ NAVIGATION = (
     ("/", "Overview"),
     ("/jobs", "Jobs"),
     ("/brakes", "Pauses and limits"),
+    ("/procedures", "Procedures"),
+    ("/runs", "Runs"),
+    ("/schedules", "Schedules"),
     ("/changes", "Changes"),
 )
 _UNSEEN = re.compile(

@@ -1,0 +1,158 @@
+"""Runs: the list, a run while it goes on and afterwards, its archived page, and how it differs from another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runbook_lib.archive.entries import find_entry, state_of_notebook
+from runbook_lib.archive.store import open_store
+from runbook_lib.console.house import TheContext, TheHouse
+from runbook_lib.database.statements import load
+from runbook_lib.errors import NotFoundError, RunbookError, UsageError
+from runbook_lib.health.context import Context
+
+router = APIRouter(include_in_schema=False)
+ROWS_ON_A_PAGE = 50
+STATUSES = ("running", "succeeded", "failed", "timed_out", "killed", "lost", "refused")
+VERDICTS = ("ok", "warning", "critical", "not_enough_data")
+# The archived page brings its own policy; this one holds it in a frame whatever it brings.
+ARCHIVED_POLICY = (
+    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'"
+)
+Text = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/runs")
+def list_runs(
+    request: Request, house: TheHouse, context: TheContext, procedure: Text = "", status: Text = "",
+    verdict: Text = "", actor: Text = "", before: Text = "",
+) -> Response:  # fmt: skip
+    """The newest runs that fit, fifty on a page."""
+    chosen = {"procedure": procedure, "status": status, "verdict": verdict, "actor": actor}
+    for value, known in ((status, STATUSES), (verdict, VERDICTS)):
+        if value and value not in known:
+            raise UsageError(f"{value!r} is none of {', '.join(known)}.")
+    runs = find_runs(
+        context, procedure=procedure or None, status=status or None, verdict=verdict or None,
+        actor=f"%{actor}%" if actor else None, before=_run_id(before) if before else None,
+        row_count=ROWS_ON_A_PAGE + 1,
+    )  # fmt: skip
+    return house.pages.show(
+        request, "runs.html.j2", title="Runs", live_seconds=0 if before else 5,
+        runs=runs[:ROWS_ON_A_PAGE], more=len(runs) > ROWS_ON_A_PAGE, chosen=chosen, before=before,
+        statuses=STATUSES, verdicts=VERDICTS,
+    )  # fmt: skip
+
+
+@router.get("/runs/{run_id}")
+def show_run(request: Request, house: TheHouse, context: TheContext, run_id: UUID) -> Response:
+    """One run: how far it is, or what it found, with its archived page."""
+    database = context.sources.bookkeeping
+    run = find_entry(database, str(run_id))
+    running = run["status"] == "running"
+    with database.transaction(read_only=True) as transaction:
+        earlier = transaction.value(load("console")["earlier_run"], run_id=run["run_id"])
+    return house.pages.show(
+        request, "run.html.j2", title=f"{run['procedure']} {run['run_id'][:13]}",
+        live_seconds=2 if running else 0, run=run, earlier=earlier,
+        kept=None if running else _kept(house.settings, run), results=_flat(run["results"]),
+    )  # fmt: skip
+
+
+@router.get("/runs/{run_id}/page")
+def archived_page(house: TheHouse, context: TheContext, run_id: UUID) -> Response:
+    """The archived page as it was kept. It may do nothing: no script, no form, nothing from elsewhere."""
+    run = find_entry(context.sources.bookkeeping, str(run_id))
+    if run["archive_html"] is None:
+        raise NotFoundError(f"Run {run_id} has no archived page; it {run['status']}.")
+    page = open_store(house.settings).read(run["archive_html"])
+    return Response(
+        page, media_type="text/html; charset=utf-8",
+        headers={"content-security-policy": ARCHIVED_POLICY, "x-frame-options": "SAMEORIGIN"},
+    )  # fmt: skip
+
+
+@router.get("/diff/{first}/{second}")
+def show_difference(
+    request: Request, house: TheHouse, context: TheContext, first: UUID, second: UUID
+) -> Response:
+    """Two runs beside each other: what differs in verdict, parameters and figures."""
+    database = context.sources.bookkeeping
+    runs = [find_entry(database, str(run_id)) for run_id in (first, second)]
+    return house.pages.show(
+        request, "diff.html.j2", title="Two runs", runs=runs,
+        about=_differences(*({name: run[name] for name in _COMPARED} for run in runs)),
+        parameters=_differences(*(_flat(run["parameters"]) for run in runs)),
+        results=_differences(*(_flat(run["results"]) for run in runs)),
+    )  # fmt: skip
+
+
+_COMPARED = (
+    "procedure",
+    "status",
+    "verdict",
+    "error",
+    "source_sha256",
+    "code_commit",
+    "database_identity",
+    "actor",
+)
+
+
+def find_runs(context: Context, **chosen: Any) -> list[dict[str, Any]]:
+    """Runs that fit, the newest first."""
+    empty = dict.fromkeys(("procedure", "status", "verdict", "actor", "before"))
+    with context.sources.bookkeeping.transaction(read_only=True) as transaction:
+        rows = transaction.rows(load("console")["runs"], **{**empty, **chosen})
+    return [row._asdict() for row in rows]
+
+
+def _kept(settings: Any, run: dict[str, Any]) -> str:
+    """Whether the archived notebook is what its row says, or why that cannot be said."""
+    try:
+        return state_of_notebook(open_store(settings), run)
+    except RunbookError as error:
+        return str(error)
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested values by their path: `days.0.attempts`."""
+    if isinstance(value, dict) and value:
+        pairs = ((f"{name}.{key}" if name else str(key), each) for key, each in value.items())
+    elif isinstance(value, list) and value and any(isinstance(each, dict | list) for each in value):
+        pairs = ((f"{name}.{place}", each) for place, each in enumerate(value))
+    else:
+        return {name: value} if name else {}
+    found: dict[str, Any] = {}
+    for path, each in pairs:
+        found |= _flat(each, path)
+    return found
+
+
+def _differences(
+    first: dict[str, Any], second: dict[str, Any]
+) -> list[tuple[str, Any, Any, float | None]]:
+    """What differs, by name: both values, and for figures by how much."""
+    found = []
+    for name in dict.fromkeys([*first, *second]):
+        one, other = first.get(name), second.get(name)
+        if one != other:
+            figures = all(
+                isinstance(each, int | float) and not isinstance(each, bool)
+                for each in (one, other)
+            )
+            found.append((name, one, other, other - one if figures else None))
+    return found
+
+
+def _run_id(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise NotFoundError(f"{text!r} is no run to go on from. Begin with the newest.") from None
