@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runbook_lib.console import (
+    alert_pages,
     brake_pages,
     change_pages,
     function_routes,
@@ -43,6 +44,7 @@ from runbook_lib.settings import Settings
 ROUTERS = (
     login_pages.router,
     overview_pages.router,
+    alert_pages.router,
     job_pages.router,
     brake_pages.router,
     change_pages.router,

@@ -173,7 +173,9 @@ def _limit(limit: Limit, top: float) -> Markup:
         '<line class="{style}" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
         '<text class="{style}-label" x="{begin}" y="{above:.1f}">{name}</text>'
     ).format(
-        style=limit.style, left=LEFT, right=WIDTH - RIGHT, begin=LEFT + 4, y=y, above=y - 4,
+        style=limit.style, left=LEFT, right=WIDTH - RIGHT, begin=LEFT + 4, y=y,
+        # The stronger one above its line and the weaker one below, so that they do not meet.
+        above=y - 4 if limit.style == "limit" else y + 12,
         name=limit.name,
     )  # fmt: skip
 

@@ -104,7 +104,7 @@ class Gate:
             late = Refused(503, f"This took longer than {REQUEST_SECONDS:g} s and was given up.")
             await self._refuse(visit, late, receive, guarded)
         except Exception as error:
-            print(f"runbook console: {one_line(traceback.format_exc(), 4000)}", flush=True)
+            print(f"runbook console: {one_line(traceback.format_exc(limit=-4), 2000)}", flush=True)
             broken = Refused(
                 500, f"This page has a fault: {type(error).__name__}. Please report it."
             )

@@ -26,8 +26,9 @@ _FILES = Path(__file__).parent
 # Path, label: the order is that of an incident.
 NAVIGATION = (
     ("/", "Overview"),
+    ("/alerts", "Alerts"),
     ("/jobs", "Jobs"),
-    ("/brakes", "Pauses and limits"),
+    ("/brakes", "Brakes"),
     ("/procedures", "Procedures"),
     ("/runs", "Runs"),
     ("/schedules", "Schedules"),

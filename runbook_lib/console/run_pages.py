@@ -61,7 +61,9 @@ def show_run(request: Request, house: TheHouse, context: TheContext, run_id: UUI
     return house.pages.show(
         request, "run.html.j2", title=f"{run['procedure']} {run['run_id'][:13]}",
         live_seconds=2 if running else 0, run=run, earlier=earlier,
-        kept=None if running else _kept(house.settings, run), results=_flat(run["results"]),
+        kept=None if running else _kept(house.settings, run),
+        figures=_flat({name: each for name, each in run["results"].items() if not _is_table(each)}),
+        tables={name: each for name, each in run["results"].items() if _is_table(each)},
     )  # fmt: skip
 
 
@@ -113,6 +115,10 @@ def find_runs(context: Context, **chosen: Any) -> list[dict[str, Any]]:
     return [row._asdict() for row in rows]
 
 
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
 def _kept(settings: Any, run: dict[str, Any]) -> str:
     """Whether the archived notebook is what its row says, or why that cannot be said."""
     try:
@@ -143,12 +149,17 @@ def _differences(
     for name in dict.fromkeys([*first, *second]):
         one, other = first.get(name), second.get(name)
         if one != other:
-            figures = all(
-                isinstance(each, int | float) and not isinstance(each, bool)
-                for each in (one, other)
-            )
-            found.append((name, one, other, other - one if figures else None))
+            found.append((name, one, other, _by(one, other)))
     return found
+
+
+def _by(one: Any, other: Any) -> float | None:
+    """By how much a figure grew; None for what is no figure."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return None
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return other - one
+    return None
 
 
 def _run_id(text: str) -> str:
