@@ -6,6 +6,7 @@ import html
 import re
 import time
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,25 @@ def text_of(page: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", " ", page))
 
 
+class _Elements(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found |= {tag, *(f"@{name}" for name, _ in attrs if name.startswith(("on", "style")))}
+        if tag == "script":
+            assert dict(attrs).get("src", "").startswith("/static/"), attrs  # type: ignore[union-attr]
+
+
+def elements(page: str) -> set[str]:
+    """The elements of a page, and its attributes that could act."""
+    parser = _Elements()
+    parser.feed(page)
+    assert not [each for each in parser.found if each.startswith("@")]
+    return parser.found
+
+
 def value(database: Database | None, statement: str, **parameters: Any) -> Any:
     assert database is not None
     with database.transaction(read_only=True) as transaction:
@@ -75,7 +95,7 @@ def test_checks_of_a_monitor_are_shown_worst_first_with_since_when(
     with console.database.transaction() as transaction:
         for name, verdict, ago in (
             ("a.well", "ok", 60),
-            ("z.bad", "critical", 90),
+            ("z.bad", "critical", 45),
             ("m.so", "warning", 5),
         ):
             transaction.run(
@@ -90,7 +110,7 @@ def test_checks_of_a_monitor_are_shown_worst_first_with_since_when(
         time.sleep(0.1)
     assert page.index("z.bad") < page.index("m.so") < page.index("a.well")
     assert "since" in page
-    assert "90 min ago" in page
+    assert "45 min ago" in page
     assert "1 check is critical and 1 warns" in page
     assert "Run <code>runbook doctor</code>" in page
     assert 'href="/procedures/weekly/performance_review?days=3"' in page
@@ -148,7 +168,7 @@ def test_a_hostile_text_stays_a_text_on_every_page(console: RunningConsole, ana:
     pages.append(ana.get(f"/jobs?search={HOSTILE[0]}&category={HOSTILE[1]}").text)
     for page in pages:
         assert "<script>alert" not in page
-        assert not re.search(r"<[^>]*\sonerror=", page)
+        assert elements(page).isdisjoint({"img", "i", "iframe"})
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x1b\x07]", page)
     assert "&lt;script&gt;alert(" in pages[0]
     assert "{{ 7 * 7 }}" in html.unescape(pages[0])
@@ -162,7 +182,7 @@ def test_pausing_resuming_and_limits_are_done_in_the_name_of_who_is_signed_in(
     )
     assert "paused for all workers" in paused.text
     assert "The bill &lt;b&gt;" in paused.text
-    last = "SELECT actor || ' ' || action || ' ' || outcome FROM admin_actions ORDER BY action_id DESC LIMIT 1"
+    last = "SELECT actor || ' ' || action || ' ' || outcome FROM admin_actions ORDER BY acted_at DESC LIMIT 1"
     assert value(console.database, last) == "ana pause done"
     assert "Say why" in ana.send("/brakes/pause", {"provider": "openai", "reason": ""}).text
     assert "openai: resumed" in ana.send("/brakes/resume", {"provider": "openai"}).text
@@ -274,11 +294,9 @@ def test_a_procedure_is_run_from_its_page_and_its_archived_page_can_do_nothing(
     new_console: Callable[..., Any], database: Database, tmp_path: Path
 ) -> None:
     write_procedure(
-        tmp_path,
-        "drill/quick",
-        parameters="topic = parameter('bread')",
-        cells=["print('<script>alert(1)</script>', topic)"],
-    )
+        tmp_path, "drill/quick", "print('<script>alert(1)</script>', topic)",
+        parameters="from runbook_lib import parameter\ntopic = parameter('bread')",
+    )  # fmt: skip
     with new_console(database_url=database.url, runbook_procedures=tmp_path) as console:
         ana = console.browser("ana")
         started = ana.send("/procedures/drill/quick/run", {"parameter.topic": "a telescope"})
