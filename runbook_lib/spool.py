@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -163,6 +163,14 @@ class Spool:
         # What a later version wrote waits for a process that knows it.
         kinds = {name: named["kind"] for name in names if (named := _NAME.fullmatch(name))}
         return sorted(name for name in names if kinds.get(name) in {None, *FILERS})
+
+    def entries(self) -> Iterator[Entry]:
+        """What waits, the oldest first; what cannot be read is left out."""
+        for name in self.waiting():
+            try:
+                yield _read(self.directory / name)
+            except (FileNotFoundError, *_UNFIT):
+                continue
 
     def set_aside(self) -> dict[str, str]:
         """Names of the entries in quarantine, and why they are there."""

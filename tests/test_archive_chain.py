@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from archived_runs import add_run, file_run
 
+from benchmarks.archived_runs import add_run, file_run
 from runbook_lib.archive import chain
 from runbook_lib.archive.store import FolderStore, open_store
 from runbook_lib.database import Database

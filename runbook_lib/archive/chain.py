@@ -5,11 +5,11 @@ An entry is one line of canonical JSON: keys sorted, no spaces, ASCII with `\\u`
     {"at":"2026-11-24T10:15:00.000000Z","chain":"5f0c…","kind":"run",
      "objects":[{"bytes":81234,"name":"weekly/review/….ipynb","sha256":"…"}, …],
      "previous":"…","record":{"bytes":1820,"name":"weekly/review/….17.run.json","sha256":"…"},
-     "sequence":17,"subject":"0193…"}
+     "rows":[{"name":"notebook_runs/0193…","sha256":"…"}, …],"sequence":17,"subject":"0193…"}
 
 `previous` is the sha256 of the line before it; of the first entry it is 64 zeros. The record says what the
-entry is about: for a run its row, with parameters, results and actor. Entry and record stand in
-`archive_entries` and, as files with the same bytes, beside the objects: `sha256sum` is all that is
+entry is about: for a run its row, with parameters, results and actor. `rows` are that row and those of
+`admin_actions` that its cells left, as canonical JSON. Entry and record stand in `archive_entries` and, as files with the same bytes, beside the objects: `sha256sum` is all that is
 needed to follow the chain. They are written in the transaction that makes the record true; the files
 follow at once, or with the next entry when the archive could not be written.
 """
@@ -89,11 +89,13 @@ def append(
     record: Mapping[str, Any],
     *,
     objects: Sequence[Mapping[str, Any]] = (),
+    rows: Mapping[str, str] | None = None,
     beside: str | None = None,
 ) -> Entry:
     """Appends an entry in the caller's transaction; others who append wait until that ends.
 
-    So it comes last in it. `beside` is the stem of the record's name in the archive. Follow it with
+    So it comes last in it. `rows` are rows whose alteration verifying shall find: `table/id` and the
+    sha256 of what it holds. `beside` is the stem of the record's name in the archive. Follow it with
     `copy_entries` when the transaction is committed.
     """
     head = transaction.row(_SQL["lock_head"])
@@ -110,6 +112,7 @@ def append(
             "objects": [dict(each) for each in objects],
             "previous": head.sha256,
             "record": {"name": f"{stem}.{sequence}.{kind}.json", "sha256": sha256(text), "bytes": len(text)},
+            "rows": [{"name": name, "sha256": row} for name, row in (rows or {}).items()],
             "sequence": sequence,
             "subject": subject,
         }
@@ -130,14 +133,12 @@ def append_run(transaction: Transaction, run_id: str) -> Entry:
     if row is None:
         raise NotFoundError(f"There is no run {run_id} that ended.")
     record = row._asdict()
-    record["actions"] = [
-        {"action_id": each.action_id, "sha256": sha256(canonical(each._asdict()))}
-        for each in transaction.rows(_SQL["actions_of_run"], run_id=run_id)
-    ]
-    kind = RUN_FILED_LATE if row.filed_late else RUN
+    rows = {f"notebook_runs/{run_id}": sha256(canonical(record))}
+    for each in transaction.rows(_SQL["actions_of_run"], run_id=run_id):
+        rows[f"admin_actions/{each.action_id}"] = sha256(canonical(each._asdict()))
     return append(
-        transaction, kind, run_id, record, objects=row.archive_objects,
-        beside=stem_of_run(row.procedure, row.started_at, run_id),
+        transaction, RUN_FILED_LATE if row.filed_late else RUN, run_id, record,
+        objects=row.archive_objects, rows=rows, beside=stem_of_run(row.procedure, row.started_at, run_id),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import click
 from runbook_lib.archive.entries import find_entry, list_entries, state_of_notebook
 from runbook_lib.archive.notebook_files import replace_atomically
 from runbook_lib.archive.store import FolderStore, Store, open_store
+from runbook_lib.cli import archive_evidence
 from runbook_lib.cli.output import json_option, print_json, print_table
 from runbook_lib.database import open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, NotFoundError
@@ -20,6 +21,10 @@ from runbook_lib.settings import Settings, load_settings
 @click.group()
 def archive() -> None:
     """The archive: every executed notebook, and who ran it."""
+
+
+archive.add_command(archive_evidence.verify)
+archive.add_command(archive_evidence.anchor)
 
 
 @archive.command("list")

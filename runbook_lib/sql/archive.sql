@@ -23,7 +23,8 @@ SELECT chain, sequence, sha256, at
 FROM archive_head;
 
 -- name: record_of_run
--- What is recorded of a run that ended: every column but the signs of life. No row while it runs.
+-- What is recorded of a run that ended: every column but the signs of life. No row while it runs. A column
+-- may be added; one that was recorded stays, or entries that name it no longer fit.
 SELECT
     run_id::text, procedure, status, verdict, parameters, results, actor, trigger, schedule_id, due_at,
     incident, started_at, ended_at, host, pid, boot_id, source_sha256, code_commit, database_identity,
@@ -33,7 +34,8 @@ FROM notebook_runs
 WHERE run_id = %(run_id)s::uuid AND ended_at IS NOT NULL;
 
 -- name: actions_of_run
--- What the cells of a run did to rows and objects, in the order in which they did it.
+-- What the cells of a run did to rows and objects, in the order in which they did it. Digests are made of
+-- just these columns, so none is ever added or taken away.
 SELECT
     action_id::text, acted_at, ended_at, actor, host, action, target, reason, change_id::text, outcome,
     before, after, error
@@ -55,3 +57,37 @@ FOR UPDATE SKIP LOCKED;
 UPDATE archive_entries
 SET copied_at = now()
 WHERE sequence = ANY (%(sequences)s);
+
+-- name: hold_snapshot
+-- All that this transaction reads next is of one moment, also while others append.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+
+-- name: all_entries
+-- Every entry with its record, and whether both stand beside the objects by now.
+SELECT sequence, entry, record, copied_at IS NULL AS uncopied
+FROM archive_entries
+ORDER BY sequence;
+
+-- name: records_of_runs
+-- What the rows of all runs that ended say now; the same columns as of one run.
+SELECT
+    run_id::text, procedure, status, verdict, parameters, results, actor, trigger, schedule_id, due_at,
+    incident, started_at, ended_at, host, pid, boot_id, source_sha256, code_commit, database_identity,
+    package_versions, cells_total, cells_done, error, archive_notebook, archive_html, archive_sha256,
+    archive_objects, filed_late
+FROM notebook_runs
+WHERE ended_at IS NOT NULL;
+
+-- name: runs_under_way
+-- Runs that have not ended: what they left in the archive so far is not entered yet.
+SELECT run_id::text
+FROM notebook_runs
+WHERE ended_at IS NULL;
+
+-- name: actions_of_runs
+-- What the rows of all actions by cells say now; the same columns as of one run.
+SELECT
+    action_id::text, acted_at, ended_at, actor, host, action, target, reason, change_id::text, outcome,
+    before, after, error
+FROM admin_actions
+WHERE run_id IS NOT NULL;

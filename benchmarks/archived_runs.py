@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib.archive import chain
@@ -51,22 +51,29 @@ def add_run(
     started_at: datetime | None = None,
     notebook: bytes = b'{"cells": []}',
     page: bytes = b"<html></html>",
+    actions: int = 0,
 ) -> str:
     """Inserts one ended run, stores its objects and appends its entry; the entry is not copied yet."""
     with connection.transaction() as transaction:
         run_id = run_id or str(transaction.value("SELECT time_ordered_uuid()"))
     archived = ArchivedAs()
     if store is not None:
-        name = f"{procedure}/{run_id}"
+        name = chain.stem_of_run(procedure, started_at or datetime.now(UTC), run_id)
         stored = store.write(f"{name}.ipynb", notebook), store.write(f"{name}.html", page)
         archived = ArchivedAs(stored[0].name, stored[1].name, stored[0].sha256, stored)
     with connection.transaction() as transaction:
-        transaction.value(
+        transaction.run(
             INSERT,
             run_id=run_id, procedure=procedure, status=status, verdict=verdict,
             parameters=json.dumps(parameters or {}), results=json.dumps(results or {}), actor=actor,
             incident=incident, started_at=started_at, notebook=archived.notebook, page=archived.html,
             sha256=archived.sha256, objects=chain.objects_as_json(archived.objects),
         )  # fmt: skip
+        for number in range(actions):
+            transaction.run(
+                "INSERT INTO admin_actions (actor, action, outcome, before, after, run_id, ended_at) "
+                "VALUES ('tester', 'jobs.retry', 'done', %(before)s, '{}', %(run_id)s::uuid, now())",
+                before=json.dumps({"n": number}), run_id=run_id,
+            )  # fmt: skip
         chain.append_run(transaction, run_id)
     return run_id
