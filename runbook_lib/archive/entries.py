@@ -1,10 +1,12 @@
-"""Entries of the archive: runs as `notebook_runs` has them, with the objects that they name."""
+"""One run of the archive: its row, its objects, and what the chain says of it."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+from runbook_lib.archive import search
 from runbook_lib.archive.store import Store
 from runbook_lib.database import Database
 from runbook_lib.database.statements import load
@@ -13,30 +15,38 @@ from runbook_lib.errors import NotFoundError, UsageError
 _RUN_ID_BEGINNING = re.compile(r"[0-9a-f-]{4,36}")
 
 
-def list_entries(
-    database: Database, *, procedure: str | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
-    """The newest runs first, of one procedure (`chapter/name`) or of all."""
-    with database.transaction(read_only=True) as transaction:
-        rows = transaction.rows(
-            load("notebook_runs")["list_runs"], procedure=procedure, limit=limit
-        )
-    return [row._asdict() for row in rows]
+def find_entry(database: Database, run: str) -> dict[str, Any]:
+    """One run by its id, the beginning of it, or an address such as `weekly/review@latest`.
 
-
-def find_entry(database: Database, run_id: str) -> dict[str, Any]:
-    """One run by its id or the beginning of it. Raises `NotFoundError`, or `UsageError` for several."""
-    if not _RUN_ID_BEGINNING.fullmatch(run_id.lower()):
+    Beside its row: `entries`, what the chain holds of it ({sequence, kind, at, record}, `record` with
+    what a sign-off or a deletion says), and `archive_record`, its results as an object.
+    Raises `NotFoundError`, or `UsageError` for what is no address or fits several.
+    """
+    beginning = search.run_at(database, run) if "@" in run else run.lower()
+    if not _RUN_ID_BEGINNING.fullmatch(beginning):
         raise UsageError(
-            f"{run_id[:60]!r} is not the id of a run, nor four characters or more of its beginning."
+            f"{run[:60]!r} is not the id of a run, nor four characters or more of its beginning, "
+            "nor an address such as weekly/performance_review@latest."
         )
     with database.transaction(read_only=True) as transaction:
-        rows = transaction.rows(load("notebook_runs")["find_runs"], beginning=run_id.lower())
-    if not rows:
-        raise NotFoundError(f"There is no run {run_id}. `runbook archive list` shows the newest.")
-    if len(rows) > 1:
-        raise UsageError(f"Several runs begin with {run_id}; give more of the id.")
+        rows = transaction.rows(load("notebook_runs")["find_runs"], beginning=beginning)
+        if not rows:
+            raise NotFoundError(f"There is no run {run}. `runbook archive list` shows the newest.")
+        if len(rows) > 1:
+            raise UsageError(f"Several runs begin with {run}; give more of the id.")
+        about = transaction.rows(load("archive")["entries_about"], subject=rows[0].run_id)
     found: dict[str, Any] = rows[0]._asdict()
+    found["archive_record"] = None
+    found["entries"] = []
+    for row in about:
+        entry = json.loads(row.entry)
+        is_run = row.kind.startswith("run")
+        if is_run:
+            found["archive_record"] = entry["record"]["name"]
+        said = None if is_run or row.record is None else json.loads(row.record)
+        found["entries"].append(
+            {"sequence": row.sequence, "kind": row.kind, "at": entry["at"], "record": said}
+        )
     return found
 
 

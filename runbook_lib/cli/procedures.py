@@ -30,11 +30,20 @@ from runbook_lib.settings import Settings, load_settings
 
 
 @click.command()
-@click.argument("procedure")
+@click.argument("procedure", required=False)
+@click.option("--like", metavar="RUN", help="Run again what RUN ran, with its parameters; -p changes some.")  # fmt: skip
+@click.option("--incident", help="The incident that it belongs to.")
 @click.option("-p", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; repeat it for several.")  # fmt: skip
 @actor_option
 @json_option
-def run(procedure: str, given: tuple[str, ...], actor: str | None, as_json: bool) -> int:
+def run(
+    procedure: str | None,
+    like: str | None,
+    incident: str | None,
+    given: tuple[str, ...],
+    actor: str | None,
+    as_json: bool,
+) -> int:
     """Runs PROCEDURE (chapter/name, or a bare name) and archives what it did.
 
     Exit status: 0 well, 1 the verdict is critical, 2 a parameter was refused, 3 it did not run whole.
@@ -43,8 +52,9 @@ def run(procedure: str, given: tuple[str, ...], actor: str | None, as_json: bool
     from runbook_lib.procedures.execution import Progress
 
     settings = load_settings()
+    procedure, earlier = _as_before(procedure, like, settings)
     found = catalogue.find(procedure, settings)
-    values = from_texts(found.declarations, _pairs(given))
+    values = {**earlier, **from_texts(found.declarations, _pairs(given))}
 
     def show(progress: Progress) -> None:
         title = f", {progress.title}" if progress.title else ""
@@ -52,9 +62,27 @@ def run(procedure: str, given: tuple[str, ...], actor: str | None, as_json: bool
 
     answer = run_and_archive(
         found.name, values, settings, actor=current_actor(actor), trigger="command line",
-        on_progress=show,
+        incident=incident, on_progress=show,
     )  # fmt: skip
     return report(answer, as_json)
+
+
+def _as_before(
+    procedure: str | None, like: str | None, settings: Settings
+) -> tuple[str, dict[str, Any]]:
+    """The procedure to run, and the parameters of the run that it shall be like."""
+    if like is None:
+        if procedure is None:
+            raise UsageError("Name a procedure, or a run to be like. `runbook procedures` lists them.")  # fmt: skip
+        return procedure, {}
+    from runbook_lib.archive.entries import find_entry
+    from runbook_lib.database import open_database
+
+    with open_database(settings, "runbook run") as database:
+        entry = find_entry(database, like)
+    if procedure is not None and procedure not in (entry["procedure"], entry["procedure"].rpartition("/")[2]):  # fmt: skip
+        raise UsageError(f"Run {like} was of {entry['procedure']}, not of {procedure}.")
+    return entry["procedure"], entry["parameters"]
 
 
 def run_and_archive(

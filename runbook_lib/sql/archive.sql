@@ -91,3 +91,10 @@ SELECT
     before, after, error
 FROM admin_actions
 WHERE run_id IS NOT NULL;
+
+-- name: entries_about
+-- The entries about one run, in the chain's order: its ends, its sign-offs, its deletion.
+SELECT sequence, kind, entry, record
+FROM archive_entries
+WHERE subject = %(subject)s
+ORDER BY sequence;

@@ -65,23 +65,69 @@ SET status = 'lost', verdict = %(verdict)s, results = %(results)s, ended_at = no
 WHERE run_id = %(run_id)s::uuid AND status = 'running'
 RETURNING run_id::text;
 
--- name: list_runs
--- The newest runs, of one procedure or of all.
+-- name: search_runs
+-- Runs that fit everything that is asked, the newest first. Conditions are compared with the value at a
+-- path in results or parameters; what is absent there, or of another type than asked for, does not fit.
 SELECT
-    run_id::text, procedure, status, verdict, actor, trigger, schedule_id, due_at, started_at, ended_at,
-    error, archive_notebook, archive_html
+    run_id::text, procedure, status, verdict, parameters, results, actor, trigger, schedule_id, due_at,
+    incident, started_at, ended_at, error, archive_notebook, archive_html, filed_late
 FROM notebook_runs
-WHERE %(procedure)s::text IS NULL OR procedure = %(procedure)s
-ORDER BY started_at DESC
+WHERE (%(procedure)s::text IS NULL OR %(procedure)s IN (procedure, split_part(procedure, '/', 2)))
+AND (%(status)s::text IS NULL OR status = %(status)s)
+AND (%(verdict)s::text IS NULL OR verdict = %(verdict)s)
+AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+AND (%(incident)s::text IS NULL OR incident = %(incident)s)
+AND (%(schedule_id)s::text IS NULL OR schedule_id = %(schedule_id)s)
+AND (%(since)s::timestamptz IS NULL OR started_at >= %(since)s)
+AND (%(until)s::timestamptz IS NULL OR started_at < %(until)s)
+AND (%(well)s::boolean IS NULL OR (status = 'succeeded' AND verdict IS DISTINCT FROM 'critical') = %(well)s)
+AND (%(ended)s::boolean IS NULL OR (ended_at IS NOT NULL) = %(ended)s)
+AND (
+    %(text)s::text IS NULL
+    OR strpos(lower(concat_ws(' ', procedure, actor, incident, error, parameters, results)), lower(%(text)s)) > 0
+)
+AND (
+    %(before_started_at)s::timestamptz IS NULL
+    OR (started_at, run_id) < (%(before_started_at)s, %(before_run_id)s::uuid)
+)
+AND NOT EXISTS (
+    SELECT
+    FROM jsonb_to_recordset(%(conditions)s::jsonb)
+        AS wanted (place text, path text[], operator text, value jsonb)
+    CROSS JOIN LATERAL (
+        SELECT CASE wanted.place WHEN 'result' THEN results ELSE parameters END #> wanted.path AS held
+    ) AS at_path
+    WHERE NOT coalesce(
+        CASE
+            WHEN operator = '=' THEN held = value
+            WHEN operator = '!=' THEN held <> value
+            WHEN operator = '~' THEN strpos(lower(held #>> '{}'), lower(value #>> '{}')) > 0
+            WHEN jsonb_typeof(held) <> jsonb_typeof(value) THEN false
+            WHEN operator = '<' THEN held < value
+            WHEN operator = '<=' THEN held <= value
+            WHEN operator = '>' THEN held > value
+            WHEN operator = '>=' THEN held >= value
+        END,
+        false
+    )
+)
+ORDER BY started_at DESC, run_id DESC
 LIMIT %(limit)s;
+
+-- name: procedures_named
+-- The procedures of recorded runs that have this name, whole or without its chapter.
+SELECT DISTINCT procedure
+FROM notebook_runs
+WHERE %(name)s IN (procedure, split_part(procedure, '/', 2))
+ORDER BY procedure;
 
 -- name: find_runs
 -- Runs whose id begins like this; two are enough to know that it is not unique.
 SELECT
     run_id::text, procedure, status, verdict, parameters, results, actor, trigger, schedule_id, due_at,
-    started_at, ended_at, heartbeat_at, host, pid, source_sha256, code_commit, database_identity,
+    incident, started_at, ended_at, heartbeat_at, host, pid, source_sha256, code_commit, database_identity,
     package_versions, cells_total, cells_done, error, archive_notebook, archive_html, archive_sha256,
-    filed_late
+    archive_objects, filed_late
 FROM notebook_runs
 WHERE run_id::text LIKE %(beginning)s || '%%'
 ORDER BY started_at DESC
