@@ -76,6 +76,10 @@ class History:
         self._refreshed_at = -math.inf
         self.as_of = AsOf(None, "Nothing was read yet.")
 
+    def now(self) -> datetime:
+        """The database's clock."""
+        return self._now()
+
     def by_day(
         self, days: int = 7, timezone: str = "UTC", *, last_day: date | None = None
     ) -> pandas.DataFrame:
