@@ -15,7 +15,6 @@ from runbook_lib.settings import Settings, load_settings
 
 STOP_SECONDS = 60
 APPLICATION_NAME = "runbook db"
-NOT_OURS = "The settings name a database: the workbench uses that server, and starts or stops none."
 
 
 @click.group()
@@ -36,7 +35,11 @@ def up(as_json: bool) -> None:
     """
     settings = load_settings()
     if settings.own_tables_url() is not None:
-        _answer(as_json, {"started": False, "kept": False, "reason": NOT_OURS}, NOT_OURS)
+        _answer(
+            as_json,
+            {"started": False, "kept": False, "reason": not_ours(settings)},
+            not_ours(settings),
+        )
         return
     database = _database(settings, embedded.keep(settings.runbook_home))
     schema.migrate(database)
@@ -54,7 +57,7 @@ def down(as_json: bool) -> None:
     """Let go of the embedded PostgreSQL; it stops once no command or worker needs it."""
     settings = load_settings()
     if settings.own_tables_url() is not None:
-        _answer(as_json, {"stopped": False, "reason": NOT_OURS}, NOT_OURS)
+        _answer(as_json, {"stopped": False, "reason": not_ours(settings)}, not_ours(settings))
         return
     process = embedded.server(settings.runbook_home)
     was_kept = process.let_go()
@@ -145,6 +148,12 @@ def grants(role: str, attached: bool, as_json: bool) -> None:
             schema.require_current(database)
             statements = schema.grants(database, role)
     _answer(as_json, {"role": role, "statements": statements}, "\n".join(statements))
+
+
+def not_ours(settings: Settings) -> str:
+    """Why no server is started or stopped."""
+    named = "RUNBOOK_DATABASE_URL" if settings.runbook_database_url else "DATABASE_URL"
+    return f"{named} is set: the workbench uses that server, and starts or stops none."
 
 
 def _answer(as_json: bool, record: dict[str, Any], words: str) -> None:
