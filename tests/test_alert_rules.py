@@ -210,6 +210,15 @@ def test_a_pause_is_told_until_the_provider_is_resumed_and_a_short_one_not_at_al
     assert watch.hear(paused=()) == ["resolved"]
 
 
+def test_an_event_that_a_check_tells_already_opens_no_second_alert() -> None:
+    watch = Watch(name="queue.pauses")
+    pause = event("provider_paused", "critical", "openai")
+    for _ in range(3):
+        watch._decide([Check("queue.pauses", "critical", "openai is paused")], events=[pause])
+        watch.now += MINUTE
+    assert [notice.alert.cause for _, notice in watch.told] == ["queue.pauses"]
+
+
 # --- whatever comes ------------------------------------------------------------------------------
 
 POLICIES = st.builds(

@@ -126,10 +126,7 @@ class InThisProcess:
         )  # fmt: skip
         return Sent(reason is None, 0.1, reason)
 
-    def __enter__(self) -> InThisProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
 
 
 def desk_of(context: Context, name: str = "one") -> Desk:

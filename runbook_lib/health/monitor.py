@@ -45,6 +45,7 @@ REFRESH_SECONDS = 20.0
 # A survey, a refresh and a decision together; whoever takes longer has lost the turn.
 TURN_LEASE_SECONDS = 90.0
 STOP_GRACE_SECONDS = 5.0
+CHART_SECONDS = 5.0
 _REMEMBERED_VALUES = 180
 
 Say = Callable[[dict[str, Any]], None]
@@ -132,7 +133,7 @@ class Monitor:
         self._say(turn.as_dictionary())
         rounds: list[Round] = []
         threads = [
-            threading.Thread(target=lambda each=target: rounds.append(self._send(each)))
+            threading.Thread(target=lambda each=target: rounds.append(self._send_once(each)))
             for target in self._desk.targets
         ]
         for thread in threads:
@@ -256,22 +257,32 @@ class Monitor:
 
     def _send_for_ever(self, target: Target, stop: threading.Event) -> None:
         wake = self._wake[target.key]
+        deliverer = self._deliverer(target)
         while not stop.is_set():
             wake.wait(DELIVERY_LOOK_SECONDS)
             wake.clear()
             try:
-                self._send(target)
+                deliverer.send_what_is_due(self._outbox())
             except Exception as error:
                 message = one_line(f"{type(error).__name__}: {error}", 300)
                 self._say({"event": "problem", "target": target.name, "message": message})
+        deliverer.close()
 
-    def _send(self, target: Target) -> Round:
-        context = self._context
-        outbox = DatabaseOutbox(context.sources.bookkeeping, self._name) if context else None
-        deliverer = Deliverer(
+    def _send_once(self, target: Target) -> Round:
+        deliverer = self._deliverer(target)
+        try:
+            return deliverer.send_what_is_due(self._outbox())
+        finally:
+            deliverer.close()
+
+    def _deliverer(self, target: Target) -> Deliverer:
+        return Deliverer(
             target, self._policy.alerting, self._desk.file_book, self._say, self._chart
         )
-        return deliverer.send_what_is_due(outbox)
+
+    def _outbox(self) -> DatabaseOutbox | None:
+        context = self._context
+        return DatabaseOutbox(context.sources.bookkeeping, self._name) if context else None
 
     # charts
 
@@ -283,16 +294,24 @@ class Monitor:
                 kept.append((now, value, check.verdict))
 
     def _chart(self, delivery: Delivery) -> bytes | None:
-        """The picture for a delivery; an alert goes out without one rather than not at all."""
-        try:
-            return chart.of_delivery(
-                delivery, self._context.sources.bookkeeping if self._context else None,
-                self._desk.file_book.open_alerts(), self._values,
-            )  # fmt: skip
-        except Exception as error:
-            message = one_line(f"{type(error).__name__}: {error}", 200)
-            self._say({"event": "no_chart", "title": delivery.title, "message": message})
-            return None
+        """The picture for a delivery; an alert goes out without one rather than late or not at all."""
+        drawn: list[bytes | None] = []
+
+        def draw() -> None:
+            try:
+                drawn.append(chart.of_delivery(
+                    delivery, self._context.sources.bookkeeping if self._context else None,
+                    self._desk.file_book.open_alerts(), self._values,
+                ))  # fmt: skip
+            except Exception as error:
+                message = one_line(f"{type(error).__name__}: {error}", 200)
+                self._say({"event": "no_chart", "title": delivery.title, "message": message})
+
+        # The first one loads the drawing library, which takes long on a busy machine.
+        drawing = threading.Thread(target=draw, daemon=True)
+        drawing.start()
+        drawing.join(CHART_SECONDS)
+        return drawn[0] if drawn else None
 
 
 def _address(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from runbook_lib.health.registry import DeclaredCheck, View
 _SQL = load("alert_deliveries")
 # So many intervals without a sign of life, and a monitor is missed.
 MISSED_AFTER_INTERVALS = 3
+FEWEST_SILENT_SECONDS = 10.0
 DELIVERY = "alerts.delivery"
 
 
@@ -25,8 +26,12 @@ def alive(view: View) -> Check:
             "monitor.alive", "not_enough_data", "No monitor runs, so nobody is told of anything.",
             0, "monitors", source=statement.source, next="Start one: `runbook monitor`, or `make run`.",
         )  # fmt: skip
-    silent = [each for each in beats if each.silent_seconds > MISSED_AFTER_INTERVALS * each.interval_seconds]  # fmt: skip
+    silent = [each for each in beats if each.silent_seconds > _patience_seconds(each)]
     return alive_check(len(beats) - len(silent), silent, statement.source)
+
+
+def _patience_seconds(beat: Any) -> float:
+    return max(FEWEST_SILENT_SECONDS, MISSED_AFTER_INTERVALS * float(beat.interval_seconds))
 
 
 def alive_check(count: int, silent: Sequence[Any], source: str) -> Check:

@@ -20,6 +20,7 @@ _SQL = load("alerts")
 
 HOURS = 3
 FEWEST_VALUES = 3
+SHORTEST_MINUTES = 10
 _COLOURS = {"ok": "#0072B2", "warning": "#E69F00", "critical": "#D55E00"}
 # matplotlib's settings belong to the process; one picture at a time.
 _drawing = threading.Lock()
@@ -35,7 +36,7 @@ def of_delivery(
 
     The figures come from the database; without it, from those that this process remembers.
     """
-    if delivery.alert_id is None or delivery.kind == "reminder":
+    if delivery.alert_id is None or delivery.kind in ("reminder", "resolved"):
         return None
     alert: Alert | None = next((each for each in known if each.alert_id == delivery.alert_id), None)
     values: list[Value] = []
@@ -94,6 +95,8 @@ def _draw(
     axes.set_title(f"{title} · since {moment(since)}", fontsize=11, loc="left")
     axes.set_ylabel(unit or "")
     axes.margins(y=0.15)
+    shortest = SHORTEST_MINUTES / (24 * 60)
+    axes.set_xlim(min(times[0], times[-1] - shortest), times[-1] + shortest / 10)
     locator = AutoDateLocator(tz=UTC, maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))

@@ -25,6 +25,14 @@ from runbook_lib.policy import Policy
 
 # Events that say that something begins to hold: their alert ends when it holds no more.
 PAUSES = ("provider_paused", "daily_cap_reached")
+# One trouble, one alert: where this check says it already, its event is only taken note of.
+_TOLD_BY_CHECK = {
+    "provider_paused": "queue.pauses",
+    "daily_cap_reached": "queue.pauses",
+    "lease_expired": "workers.alive",
+    "job_runs_without_partition": "database.partitions",
+    "job_runs_partition_refused": "database.partitions",
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ def decide(
     after = dict(before)
     open_now = {alert.cause: alert for alert in memory.alerts if alert.resolved_at is None}
     states = []
-    for check in checks:
+    answers = {check.name: check for check in checks}
+    for check in answers.values():
         state, alert = observe(
             memory.states.get(check.name), open_now.get(check.name), check, now, policy
         )
@@ -104,6 +113,8 @@ def decide(
         if alert is not None:
             after[alert.alert_id] = alert
     for event in events:
+        if _is_told_by_a_check(event, answers):
+            continue
         alert = observe_event(
             open_now.get(event.cause), cause=event.cause, severity=event.level,
             evidence=event.evidence(), occurred_at=event.occurred_at, now=now, policy=policy,
@@ -117,6 +128,13 @@ def decide(
             notices.append(notice)
     changed = [alert for alert in after.values() if alert != before.get(alert.alert_id)]
     return Decided(tuple(states), tuple(changed), tuple(notices))
+
+
+def _is_told_by_a_check(event: PipelineEvent, answers: Mapping[str, Check]) -> bool:
+    check = answers.get(_TOLD_BY_CHECK.get(event.kind, ""))
+    if check is None:
+        return False
+    return check.verdict in ("warning", "critical") or (check.answered and event.kind in PAUSES)
 
 
 def _ended(

@@ -6,6 +6,7 @@ sends again, with the same alert's number in it. Everything else is once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ from runbook_lib.policy import Alerting
 # Claimed at a time for one address; what is behind a slow one may be taken by another monitor.
 AT_A_TIME = 10
 LEASE_MARGIN_SECONDS = 15.0
+# The sending process is kept for what follows soon, such as a recovery.
+IDLE_SECONDS = 60.0
 
 Say = Callable[[dict[str, Any]], None]
 ChartOf = Callable[[Delivery], bytes | None]
@@ -44,15 +47,13 @@ class Outbox(Protocol):
 
 
 class OpenSending(Protocol):
-    """The way to one address for the time of a round."""
+    """The way to one address."""
 
     def start(self) -> None: ...
 
     def send(self, message: Message) -> Sent: ...
 
-    def __enter__(self) -> OpenSending: ...
-
-    def __exit__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Deliverer:
         self._say = say
         self._chart_of = chart_of
         self._open_sending = open_sending
+        self._sending: OpenSending | None = None
+        self._used_at = 0.0
 
     def send_what_is_due(self, database_outbox: DatabaseOutbox | None) -> Round:
         """One round. Never raises for the database: what it holds waits until it is back."""
@@ -89,27 +92,42 @@ class Deliverer:
             except (RunbookError, psycopg2.Error) as error:
                 self._say({"event": "deliveries_wait", "target": self._target.name,
                            "message": one_line(str(error), 300)})  # fmt: skip
+        if time.monotonic() - self._used_at > IDLE_SECONDS:
+            self.close()
         return done
+
+    def close(self) -> None:
+        """Ends the sending process; the next message starts another."""
+        if self._sending is not None:
+            self._sending.close()
+            self._sending = None
 
     def _send_from(self, outbox: Outbox) -> Round:
         lease_seconds = self._rules.delivery_deadline_seconds + LEASE_MARGIN_SECONDS
         done = Round()
-        with self._open_sending(self._target, self._rules.delivery_deadline_seconds) as sending:
-            while claimed := outbox.claim([self._target.key], AT_A_TIME, lease_seconds):
-                try:
-                    sending.start()
-                except OSError:
-                    pass  # said with the first message that is sent
-                for delivery in claimed:
-                    # Others before it, or the start, may have taken longer than its lease.
-                    if outbox.renew(delivery, lease_seconds):
-                        done += self._send(sending, outbox, delivery)
+        while claimed := outbox.claim([self._target.key], AT_A_TIME, lease_seconds):
+            sending = self._open()
+            for delivery in claimed:
+                # Whatever takes time comes before the lease is renewed: nobody else sends it meanwhile.
+                chart = self._chart_of(delivery)
+                if outbox.renew(delivery, lease_seconds):
+                    done += self._send(sending, outbox, delivery, chart)
         return done
 
-    def _send(self, sending: OpenSending, outbox: Outbox, delivery: Delivery) -> Round:
-        chart = self._chart_of(delivery)
+    def _open(self) -> OpenSending:
+        if self._sending is None:
+            self._sending = self._open_sending(self._target, self._rules.delivery_deadline_seconds)
+        try:
+            self._sending.start()
+        except OSError:
+            pass  # said with the first message that is sent
+        self._used_at = time.monotonic()
+        return self._sending
+
+    def _send(
+        self, sending: OpenSending, outbox: Outbox, delivery: Delivery, chart: bytes | None
+    ) -> Round:
         sent = sending.send(Message(delivery.title, delivery.body, delivery.severity, chart))
-        self._tell(delivery, sent)
         retry_seconds = retry_after(delivery.attempts, self._rules).total_seconds()
         try:
             outbox.settle(
@@ -120,6 +138,8 @@ class Deliverer:
             if sent.arrived:
                 self._file_book.settle_elsewhere(delivery, sent.seconds)
             raise
+        finally:
+            self._tell(delivery, sent)
         return Round(sent=1) if sent.arrived else Round(failed=1)
 
     def _tell(self, delivery: Delivery, sent: Sent) -> None:

@@ -146,6 +146,10 @@ class Sending:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
         self._end()
         self._errors.close()
 
