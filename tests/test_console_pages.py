@@ -272,6 +272,19 @@ def test_an_alert_is_shown_with_its_procedure_and_acknowledged(
     assert ana.get("/alerts/00000000").status_code == 200
 
 
+def test_a_schedule_is_paused_with_a_reason_and_resumed(ana: Browser) -> None:
+    page = ana.get("/schedules").text
+    assert "No scheduler has ever run here" in page
+    assert "weekly_performance_review" in page
+    paused = ana.send(
+        "/schedules/weekly_performance_review/pause", {"reason": "A release", "for": "24h"}
+    )
+    assert "A release" in paused.text
+    assert "reason" in ana.send("/schedules/weekly_performance_review/pause", {"reason": " "}).text
+    assert "resumed" in ana.send("/schedules/weekly_performance_review/resume", {}).text
+    assert "There is no schedule" in ana.send("/schedules/nothing/pause", {"reason": "x"}).text
+
+
 def test_a_procedures_form_is_made_from_its_declaration_and_refuses_in_words(ana: Browser) -> None:
     page = ana.get(
         "/procedures/weekly/performance_review?days=3&time_zone=Europe/Berlin&odd=1"
