@@ -313,6 +313,17 @@ def _removed(path: Path, descriptor: int) -> bool:
         return True
 
 
+def process_age_seconds() -> float:
+    """For how long this process has been there; 0 where the system does not say."""
+    try:
+        # The name in parentheses may hold anything; the start, in ticks since boot, is the 22nd field.
+        fields = Path("/proc/self/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        begun = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
 def boot_id() -> str:
     """What is the same until the machine starts again."""
     try:

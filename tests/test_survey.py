@@ -371,6 +371,55 @@ def test_more_jobs_at_once_than_a_limit_allows_are_told(
     assert "its limit is 1" in found.message
 
 
+# what came out
+
+RUN = (
+    "INSERT INTO job_runs (job_id, attempt, status, error_class, started_at, completed_at, write_seconds, publish_seconds, model, execution_time)"
+    " SELECT gen_random_uuid(), 1, {status}, {error}, {at} - interval '20 seconds', {at}, 15, 1, 'gpt-4o-mini', {at}"
+    " FROM generate_series(1, {count}) AS n"
+)
+
+
+def test_a_day_without_attempts_has_no_rate_and_is_not_well(
+    context: Context, database: Database
+) -> None:
+    run_sql(
+        database,
+        RUN.format(status="'completed'", error="NULL", at="now() - interval '2 days'", count=40),
+    )
+    found = {each.name: each for each in ask(context, "failures", "durations").checks}
+    for name in ("failures.now", "failures.attempts_of_day", "failures.jobs_of_day", "durations.own"):  # fmt: skip
+        assert (found[name].verdict, found[name].value) == ("not_enough_data", None), name
+
+
+def test_an_outage_is_critical_per_attempt_per_job_and_in_a_row(
+    context: Context, database: Database
+) -> None:
+    at = "now() - n * interval '1 minute'"
+    run_sql(database, RUN.format(status="'error'", error="'openai_overloaded'", at=at, count=30))
+    found = {each.name: each for each in ask(context, "failures").checks}
+    for name in ("failures.now", "failures.in_a_row", "failures.attempts_of_day"):
+        assert found[name].verdict == "critical", name
+        assert found[name].procedure
+
+
+def test_times_are_told_by_stage_and_model_each_against_a_limit_of_its_own(
+    context: Context, database: Database
+) -> None:
+    run_sql(database, RUN.format(status="'completed'", error="NULL", at="now()", count=30))
+    found = {each.name: each for each in ask(context, "durations").checks}
+    own, openai = found["durations.own"], found["durations.openai"]
+    assert (own.verdict, round(own.value)) == ("warning", 4)
+    assert own.details["attempts"] == 30
+    assert openai.verdict == "ok"
+    assert openai.value == pytest.approx(15, rel=0.1)
+    assert openai.details["models"]["gpt-4o-mini"]["p95_seconds"] == pytest.approx(
+        openai.value, rel=0.01
+    )
+    assert openai.details["p99_seconds"] is None
+    assert found["durations.wordpress"].value == pytest.approx(1, rel=0.1)
+
+
 # money
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from runbook_lib.health.checks import Check
 from runbook_lib.health.openai_account import DAYS, Day, costs_by_day, usage_by_day
 from runbook_lib.health.probes.openai import probe_openai
 from runbook_lib.health.probes.wordpress import probe_wordpress
-from runbook_lib.health.registry import DeclaredCheck, View, graded
+from runbook_lib.health.registry import DeclaredCheck, View, graded, with_procedure
 from runbook_lib.pipeline.providers import (
     OpenAIProvider,
     WordPressProvider,
@@ -113,13 +112,6 @@ def wordpress(view: View) -> Iterator[Check]:
             slow_seconds=view.policy.thresholds.provider_response_warning_seconds,
         ):
             yield with_procedure(check, WORDPRESS_ERRORS)
-
-
-def with_procedure(check: Check, procedure: str) -> Check:
-    """The check, with the procedure to open when it is not well."""
-    return (
-        replace(check, procedure=procedure) if check.verdict in ("warning", "critical") else check
-    )
 
 
 def quota_seen(view: View) -> Check:

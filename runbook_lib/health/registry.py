@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -110,8 +110,9 @@ class DeclaredCheck:
     when_hung: Verdict = "not_enough_data"
 
     @property
-    def part(self) -> str:
-        return self.name.split(".")[0]
+    def parts(self) -> frozenset[str]:
+        """All parts that it may answer about."""
+        return frozenset(name.split(".")[0] for name in self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,3 +135,10 @@ def graded(value: float, warning: float, critical: float) -> Verdict:
     if value >= critical:
         return "critical"
     return "warning" if value >= warning else "ok"
+
+
+def with_procedure(check: Check, procedure: str) -> Check:
+    """The check, with the procedure to open when it is not well."""
+    return (
+        replace(check, procedure=procedure) if check.verdict in ("warning", "critical") else check
+    )

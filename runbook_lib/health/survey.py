@@ -30,6 +30,7 @@ from runbook_lib.health import (
     database_checks,
     lock_checks,
     monitor_checks,
+    outcome_checks,
     provider_checks,
     queue_checks,
     schedule_checks,
@@ -50,6 +51,7 @@ DECLARED: tuple[DeclaredCheck, ...] = (
     *storage_checks.CHECKS,
     *queue_checks.CHECKS,
     *worker_checks.CHECKS,
+    *outcome_checks.CHECKS,
     *provider_checks.CHECKS,
     *schedule_checks.CHECKS,
     *workbench_checks.CHECKS,
@@ -98,7 +100,8 @@ def survey(
     that no check has.
     """
     started = time.monotonic()
-    chosen = {check.name: check for check in _chosen(only)}
+    wanted = None if only is None else frozenset(only)
+    chosen = {check.name: check for check in _chosen(wanted)}
     pipeline = Connections(context.sources.pipeline)
     bookkeeping = (
         Connections(context.sources.bookkeeping)
@@ -116,20 +119,32 @@ def survey(
     finally:
         pipeline.close()
         bookkeeping.close()
-    checks = tuple(check for name in chosen for check in found[name])
+    checks = tuple(
+        check
+        for name, declared in chosen.items()
+        for check in _wanted(declared, found[name], wanted)
+    )
     return Survey(checks, datetime.now(UTC), round(time.monotonic() - started, 2))
 
 
-def _chosen(only: Iterable[str] | None) -> Sequence[DeclaredCheck]:
-    if only is None:
+def _chosen(wanted: frozenset[str] | None) -> Sequence[DeclaredCheck]:
+    if wanted is None:
         return DECLARED
-    wanted = set(only)
-    known = {name for check in DECLARED for name in (check.part, *check.names)}
+    known = {name for check in DECLARED for name in (*check.parts, *check.names)}
     for name in sorted(wanted - known):
         nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise NotFoundError(f"There is no check or part {name!r}.{hint}")
-    return [check for check in DECLARED if wanted & {check.part, *check.names}]
+    return [check for check in DECLARED if wanted & {*check.parts, *check.names}]
+
+
+def _wanted(
+    declared: DeclaredCheck, answers: Sequence[Check], wanted: frozenset[str] | None
+) -> Sequence[Check]:
+    """Of a check's answers those that were asked for; all, where only another name told why there is none."""
+    if wanted is None or declared.name in wanted:
+        return answers
+    return [check for check in answers if wanted & {check.name, check.part}] or answers
 
 
 def _probe(check: DeclaredCheck, view: View) -> Callable[[], Iterator[Check]]:
