@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from runbook_lib.database.connection import Database
 from runbook_lib.settings import Settings
@@ -71,6 +72,19 @@ _UUID_MAPPING = """
     completed = ["fine"]
     error = ["bad"]
     left_out = ["begun"]
+"""
+# The fewest columns that there can be.
+_BARE_MAPPING = """
+    [jobs]
+    schema = "press"
+    table = "orders"
+    columns = { job_id = "uuid", status = "state" }
+    statuses = { pending = ["in tray"], processing = ["at the desk"], completed = ["printed"], error = ["broken"], left_out = ["withdrawn"] }
+    [runs]
+    schema = "press"
+    table = "attempts"
+    columns = { execution_time = "ended", status = "outcome" }
+    statuses = { completed = ["fine"], error = ["bad"], left_out = ["begun"] }
 """
 # Times without time zone, written in Berlin; the history's key is an integer, the jobs' a bigint; names
 # and words that have to be quoted.
@@ -166,6 +180,7 @@ class Shape:
 
 
 UUID_KEYS = Shape(_UUID_KEYS, _UUID_MAPPING)
+BARE = Shape(_UUID_KEYS, _BARE_MAPPING)
 BIGINT_KEYS = Shape(_BIGINT_KEYS, _BIGINT_MAPPING)
 NO_HISTORY = Shape(_NO_HISTORY, _NO_HISTORY_MAPPING)
 SHAPES = {"uuid keys": UUID_KEYS, "bigint keys": BIGINT_KEYS, "no history": NO_HISTORY}
@@ -181,3 +196,9 @@ def attached_settings(
         runbook_database_url=bookkeeping.url if bookkeeping else None,
         runbook_home=directory / "home",
     )
+
+
+def as_role(database: Database, role: str) -> str:
+    """The address of a database for another role, whose password is its name."""
+    parts = urlsplit(database.url)
+    return f"postgresql://{role}:{role}@{parts.hostname}:{parts.port}{parts.path}"

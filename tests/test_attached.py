@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from foreign_pipeline import BIGINT_KEYS, UUID_KEYS
+from foreign_pipeline import BARE, BIGINT_KEYS, UUID_KEYS, as_role
 from pooler import PGBOUNCER, pooler
 from running_sandbox import RunningSandbox
 
@@ -74,7 +73,7 @@ def dumped(database: Database) -> str:
     return "\n".join(line for line in text.splitlines() if "restrict " not in line)
 
 
-@pytest.fixture(params=["uuid keys", "bigint keys"])
+@pytest.fixture(params=["uuid keys", "bigint keys", "bare"])
 def theirs(
     request: pytest.FixtureRequest,
     new_database: Callable[..., Database],
@@ -82,7 +81,7 @@ def theirs(
     tmp_path: Path,
     running_sandbox: RunningSandbox,
 ) -> Iterator[Theirs]:
-    shape = {"uuid keys": UUID_KEYS, "bigint keys": BIGINT_KEYS}[request.param]
+    shape = {"uuid keys": UUID_KEYS, "bigint keys": BIGINT_KEYS, "bare": BARE}[request.param]
     owner = shape.make(new_database)
     role = f"reader_{uuid.uuid4().hex[:12]}"
     given = {
@@ -98,7 +97,7 @@ def theirs(
     with ExitStack() as stack:
         let_read(owner, role, Settings(**given, database_url=owner.url))
         stack.callback(forget, owner, role)
-        url = as_role(owner.url, role)
+        url = as_role(owner, role)
         if PGBOUNCER is not None:
             url = stack.enter_context(pooler(url, tmp_path))
         yield Theirs(owner, Settings(**given, database_url=url))
@@ -120,11 +119,6 @@ def forget(owner: Database, role: str) -> None:
     with owner.transaction() as transaction:
         transaction.run(f"DROP OWNED BY {role}")
         transaction.run(f"DROP ROLE {role}")
-
-
-def as_role(url: str, role: str) -> str:
-    parts = urlsplit(url)
-    return f"postgresql://{role}:{role}@{parts.hostname}:{parts.port}{parts.path}"
 
 
 def test_every_function_check_and_figure_answers_and_theirs_stays_as_it_was(
@@ -183,7 +177,11 @@ def ask_every_figure(context: Context) -> None:
     assert history.as_of.problem is None
     assert asked["by_day"]["completed"].sum() in (40, 10)
     assert asked["failures"]["attempts"].sum() in (5, 10)
-    public = {name for name in dir(History) if not name.startswith("_")} - {"close", "refresh"}
+    public = {name for name in dir(History) if not name.startswith("_")} - {
+        "close",
+        "refresh",
+        "now",
+    }
     assert public <= questions.keys(), "a new question: ask it here"
     history.close()
 

@@ -146,7 +146,7 @@ class History:
                 "jobs": jobs, "jobs_exact": exact,
                 "counted": row.error_class not in NOT_COUNTED_AS_FAILURE,
                 "first_seen": row.first_seen, "last_seen": row.last_seen,
-                "sample_job": row.sample_job, "sample": row.sample,
+                "sample_job": row.sample_job or None, "sample": row.sample,
                 "meaning": known.meaning if known else "Not in the catalogue of failures.",
                 "advice": known.advice if known else "Read the message: `runbook jobs show`.",
             })  # fmt: skip

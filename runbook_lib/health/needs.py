@@ -54,3 +54,15 @@ def lacking(missing: Callable[[Iterable[str]], list[str]]) -> dict[str, list[str
     """What cannot be answered → the columns that it lacks. `missing` is a mapping's or `Sources.missing`."""
     found = {name: missing(answer.needs) for name, answer in answers().items()}
     return {name: columns for name, columns in found.items() if columns}
+
+
+def as_markdown() -> str:
+    """The table in docs/adopting.md: what works with which columns."""
+    lines = ["| what | kind | columns without which it cannot be told |", "|---|---|---|"]
+    for name, answer in answers().items():
+        if answer.needs:
+            columns = ", ".join(f"`{need}`" for need in dict.fromkeys(answer.needs))
+            lines.append(f"| {name} | {answer.kind} | {columns} |")
+    others = [name for name, answer in answers().items() if not answer.needs]
+    lines.append(f"| {', '.join(others)} | checks | none of theirs |")
+    return "\n".join(lines)

@@ -95,7 +95,8 @@ WHERE begins = ANY (%(hours)s::timestamptz[]);
 
 -- name: summarise
 -- What some hours hold, as texts in JSON: attempts and costs by slot, durations by slot on a logarithmic
--- scale, failures by hour and cause, and the newest error text of each cause.
+-- scale, failures by hour and cause, and the newest error text of each cause. Where runs do not say of
+-- which job they are, each failure counts as a job of its own.
 WITH attempts AS MATERIALIZED (
     SELECT
         date_bin('15 minutes', execution_time, '2000-01-01 00:00+00') AS begins,
@@ -178,7 +179,7 @@ WITH attempts AS MATERIALIZED (
     SELECT
         date_bin('1 hour', begins, '2000-01-01 00:00+00') AS begins, error_class, fingerprint,
         count(*) AS attempts,
-        array_agg(DISTINCT ('x' || left(md5(job_id), 8))::bit(32)::integer) AS job_hashes,
+        array_agg(DISTINCT ('x' || left(md5(coalesce(job_id, execution_time::text)), 8))::bit(32)::integer) AS job_hashes,
         min(execution_time) AS first_seen,
         max(execution_time) AS last_seen
     FROM attempts
@@ -192,7 +193,7 @@ WITH attempts AS MATERIALIZED (
     FROM causes
 ), samples AS (
     SELECT DISTINCT ON (error_class, fingerprint)
-        error_class, fingerprint, job_id AS sample_job, left(error, 1000) AS sample, execution_time AS seen_at
+        error_class, fingerprint, coalesce(job_id, '') AS sample_job, left(error, 1000) AS sample, execution_time AS seen_at
     FROM attempts
     WHERE error_class IS NOT NULL
     ORDER BY error_class, fingerprint, execution_time DESC, job_id
