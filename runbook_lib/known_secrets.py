@@ -11,13 +11,20 @@ import html
 import json
 import re
 import threading
+from functools import lru_cache
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 # Shorter values and these words stand in ordinary text so often that masking them everywhere would
 # only make texts unreadable. Where they stand as a password (`user:…@`, `password=…`) the patterns
 # of masking find them.
 SHORTEST_CHARACTERS = 6
+# What is broken over lines or cut short must be longer than this to be told from ordinary text.
+SHORTEST_SPLIT_CHARACTERS = 10
+SHORTEST_CUT_CHARACTERS = 12
+# Where a line was broken: with the quotation marks around it, as JSON and pprint write them; and blanks.
+_BREAKS = re.compile(r"""(?:\\n)?['"]?,?\s*\n\s*['"]?|\\n|\s""")
 COMMON_WORDS = frozenset({"postgres", "postgresql", "password", "runbook", "wordpress", "openai"})
+_PUNCTUATION = dict.fromkeys(map(ord, " \t\n\r\v\f'\",\\"))
 
 _APPLICATION_PASSWORD = re.compile(r"(?:[A-Za-z0-9]{4} ?){5}[A-Za-z0-9]{4}")
 
@@ -83,9 +90,103 @@ def found_in(data: bytes) -> list[str]:
     """Names of the known secrets that occur in these bytes, in any form: the check before a file is kept."""
     with _lock:
         known = dict(_forms)
-    return sorted(
-        {name for form, name in known.items() if form.encode("utf-8", "surrogatepass") in data}
+    found = {name for form, name in known.items() if form.encode("utf-8", "surrogatepass") in data}
+    text = data.decode("utf-8", "surrogateescape")
+    if split := _broken_forms(text):
+        found |= {name for form, name in known.items() if _without_blanks(form) in split}
+    return sorted(found)
+
+
+def split_in(text: str) -> list[tuple[int, int]]:
+    """Where in a text known secrets stand that were broken: over lines, or cut short with an ellipsis.
+
+    A wrapped print, base64 in lines of 76, pprint's strings in parts, a table's column that is too narrow.
+    """
+    found: list[tuple[int, int]] = []
+    if "\n" in text:
+        found += _broken_in(text)
+    if "..." in text or "…" in text:
+        found += _cut_short_in(text)
+    return _merged(found)
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans that overlap or touch as one, in order."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _broken_in(text: str) -> list[tuple[int, int]]:
+    split = _broken_forms(text)
+    if not split:
+        return []
+    joined = _BREAKS.sub("", text)
+    # Where each character of what was joined stands in the text.
+    at = [index for start, end in _kept_parts(text) for index in range(start, end)]
+    found = []
+    for together in split:
+        start = joined.find(together)
+        while start >= 0:
+            found.append((at[start], at[start + len(together) - 1] + 1))
+            start = joined.find(together, start + len(together))
+    return found
+
+
+def _broken_forms(text: str) -> list[str]:
+    """The known forms that the text holds once blanks and the ends of lines are taken out."""
+    # The bare letters are quick to compare, and tell almost always that there is nothing.
+    bare = text.replace("\\n", "").translate(_PUNCTUATION)
+    likely = [form for form in _together(forms()) if form.translate(_PUNCTUATION) in bare]
+    if not likely:
+        return []
+    joined = _BREAKS.sub("", text)
+    return [form for form in likely if form in joined]
+
+
+def _kept_parts(text: str) -> list[tuple[int, int]]:
+    parts, begin = [], 0
+    for gap in _BREAKS.finditer(text):
+        parts.append((begin, gap.start()))
+        begin = gap.end()
+    return [*parts, (begin, len(text))]
+
+
+def _cut_short_in(text: str) -> list[tuple[int, int]]:
+    found = []
+    for form in forms():
+        beginning = form[:SHORTEST_CUT_CHARACTERS]
+        if len(form) <= SHORTEST_CUT_CHARACTERS:
+            continue
+        start = text.find(beginning)
+        while start >= 0:
+            end = start + len(beginning)
+            while end < len(text) and end - start < len(form) and text[end] == form[end - start]:
+                end += 1
+            if text.startswith(("...", "…"), end):
+                found.append((start, end))
+            start = text.find(beginning, end)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _together(known: tuple[str, ...]) -> tuple[str, ...]:
+    found = {_without_blanks(form) for form in known}
+    return tuple(
+        sorted(
+            (each for each in found if len(each) >= SHORTEST_SPLIT_CHARACTERS),
+            key=len,
+            reverse=True,
+        )
     )
+
+
+def _without_blanks(form: str) -> str:
+    return "".join(form.split())
 
 
 def _add(found: set[str], name: str) -> None:

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     runbook_actor: str | None = None
     # Set for the kernel of a run by schedule: the names of the changes that it may make.
     runbook_allowed_changes: str | None = None
+    # Where the process is from which runs are forked; by default in RUNBOOK_HOME.
+    runbook_fork_server: Path | None = None
 
     # the worker
     runbook_concurrency: int = Field(4, ge=1, le=1000)
@@ -207,6 +209,11 @@ class Settings(BaseSettings):
         if self.runbook_database_url is not None:
             return self.runbook_database_url
         return self.database_url if "runbook_database_schema" in self.model_fields_set else None
+
+    @property
+    def fork_server(self) -> Path:
+        """The directory of the process from which runs are forked."""
+        return self.runbook_fork_server or self.runbook_home / "fork_server"
 
     def make_secrets_known(self) -> None:
         """Registers every secret value for masking."""

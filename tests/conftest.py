@@ -33,13 +33,19 @@ FAST = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_of_the_callers() -> Iterator[None]:
-    """No test sees the caller's database, keys, site or `.env`. PG_BINDIR names the server to test."""
+def _nothing_of_the_callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the caller's database, keys, site or `.env`. PG_BINDIR names the server to test.
+
+    One fork server serves the runs of all tests, whatever their RUNBOOK_HOME.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(CALLER_PREFIXES) and name != "PG_BINDIR":
                 patch.delenv(name)
         patch.setenv("RUNBOOK_ENV_FILE", "")
+        patch.setenv("RUNBOOK_FORK_SERVER", str(shared / "fork_server"))
         yield
 
 

@@ -22,11 +22,22 @@ CARD: dict[str, Any] = {
 
 
 def write_procedure(
-    folder: Path, name: str, *cells: str, parameters: str | None = None, **card: Any
+    folder: Path,
+    name: str,
+    *cells: str,
+    parameters: str | None = None,
+    tags: dict[int, list[str]] | None = None,
+    **card: Any,
 ) -> Path:
-    """Writes `chapter/name.ipynb` with these code cells; `parameters` is the tagged cell's text."""
+    """Writes `chapter/name.ipynb` with these code cells; `parameters` is the tagged cell's text.
+
+    `tags` are those of the cells by their number, counted without the parameters.
+    """
     written = [_code("parameters", parameters, ["parameters"])] if parameters else []
-    written += [_code(f"cell-{number}", source) for number, source in enumerate(cells, start=1)]
+    written += [
+        _code(f"cell-{number}", source, (tags or {}).get(number))
+        for number, source in enumerate(cells, start=1)
+    ]
     notebook = {
         "cells": [_heading("# A fixture"), *written],
         "metadata": {"runbook": {**CARD, **card}, "kernelspec": {"name": "python3"}},

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.health.alerts.decisions import Memory, PipelineEvent, decide
+from runbook_lib.health.alerts.decisions import Memory, PipelineEvent, decide, with_groups
 from runbook_lib.health.alerts.records import alert_of, as_record, state_of
 from runbook_lib.health.alerts.rules import Alert, Notice, acknowledged
 from runbook_lib.health.checks import Check, Verdict
@@ -27,7 +27,7 @@ VERDICTS: list[Verdict] = ["ok", "warning", "critical", "not_allowed", "not_enou
 class Watch:
     """A survey a minute over one check, with the memory that a monitor would keep."""
 
-    def __init__(self, policy: Policy = POLICY, name: str = "failures.attempts") -> None:
+    def __init__(self, policy: Policy = POLICY, name: str = "queue.depth") -> None:
         self.policy, self.name = policy, name
         self.now = START
         self.memory = Memory()
@@ -308,6 +308,21 @@ def test_a_memory_that_went_through_json_decides_the_same(
     assert [(at, each.kind) for at, each in broken.told] == [
         (at, each.kind) for at, each in straight.told
     ]
+
+
+def test_checks_that_look_at_one_thing_from_several_sides_are_one_alert() -> None:
+    memory, told = Memory(), []
+    for minute in range(3):
+        bad = [
+            Check(f"failures.{name}", "critical", f"{name} is bad") for name in ("now", "in_a_row")
+        ]
+        checks = with_groups([Check("failures.jobs_of_day", "not_enough_data", "few"), *bad])
+        decided = decide(memory, checks, START + minute * MINUTE, POLICY)
+        memory = Memory({each.check_name: each for each in decided.states}, decided.alerts)
+        told += decided.notices
+    assert [notice.alert.cause for notice in told] == ["failures"]
+    assert told[0].alert.evidence["message"] == "now is bad Also bad: failures.in_a_row."
+    assert {"failures", "failures.now", "failures.jobs_of_day"} <= set(memory.states)
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])

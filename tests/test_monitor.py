@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -174,6 +175,27 @@ def run(database: Database, home: Path, *arguments: str, urls: str = "") -> tupl
         raise answer.exception
     status = answer.return_value
     return (status if isinstance(status, int) else 0), answer.output
+
+
+def test_alerts_are_listed_shown_and_acknowledged_and_one_that_does_not_arrive_is_an_alarm(
+    database: Database, home: Path
+) -> None:
+    with database.transaction() as transaction:
+        transaction.run("INSERT INTO events (kind, level, message) VALUES ('job_quarantined', 'critical', 'Job 7.')")  # fmt: skip
+    status, said = run(database, home, "monitor", "--once", "--json", urls="json://127.0.0.1:1/no")
+    turn = next(line for line in map(json.loads, said.splitlines()) if line["event"] == "surveyed")
+    assert status == 1
+    assert [each["cause"] for each in turn["told"]] == ["event.job_quarantined"]
+    status, said = run(database, home, "alerts", "list")
+    assert status == 1
+    assert "json 1 at 127.0.0.1" in said
+    status, said = run(database, home, "alerts", "list", "--json")
+    (alert,) = json.loads(said.splitlines()[0])
+    assert (status, alert["waiting"], alert["status"]) == (1, 1, "open")
+    run(database, home, "alerts", "ack", alert["alert_id"][:8], "--actor", "ada", "--note", "mine")
+    status, said = run(database, home, "alerts", "show", alert["alert_id"][:8])
+    assert "ada" in said
+    assert "Connection refused" in said
 
 
 def test_alerts_test_says_of_each_address_whether_it_arrived(database: Database, home: Path) -> None:  # fmt: skip

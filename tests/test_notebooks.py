@@ -24,6 +24,7 @@ from runbook_lib.database import Database
 from runbook_lib.procedures import evidence
 from runbook_lib.procedures.catalogue import load
 from runbook_lib.procedures.execution import Request, environment_for, execute
+from runbook_lib.procedures.journal import executed_notebook
 from runbook_lib.procedures.runner import run
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 
@@ -198,10 +199,10 @@ def test_with_the_database_down_it_ends_with_words(
         os.environ, tmp_path, DATABASE_URL="postgresql://runbook:secret-word@127.0.0.1:1/runbook"
     )
     ending = execute(
-        Request(tmp_path, environment, cell_deadline_seconds=60, run_deadline_seconds=60),
+        Request(tmp_path, environment, 60, 60, settings.fork_server),
         stop=threading.Event(), on_progress=lambda progress: None, on_look=lambda ending: None,
     )  # fmt: skip
-    executed = read_notebook((tmp_path / "executed.ipynb").read_bytes())
+    executed = executed_notebook(tmp_path)
     finding = evidence.judge(executed, ending)
     assert (finding.status, finding.verdict) == ("succeeded", "not_enough_data")
     assert "No connection to the database at 127.0.0.1:1" in finding.summary

@@ -26,6 +26,7 @@ from runbook_lib.database import Database
 from runbook_lib.errors import CouldNotBeDone, NotFoundError, UsageError
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.card import read_card
+from runbook_lib.procedures.journal import executed_notebook
 from runbook_lib.procedures.parameters import ParametersRefused
 from runbook_lib.procedures.records import RunRecord
 from runbook_lib.procedures.runner import close_lost_runs, run
@@ -198,7 +199,7 @@ def test_a_run_that_is_stopped_keeps_what_there_is(run_cells: Any, settings: Set
 
     def stop_once_it_is_saved() -> None:
         def read() -> bytes:
-            (file,) = (settings.runbook_home / "runs").glob("*/executed.ipynb")
+            (file,) = (settings.runbook_home / "runs").glob("*/journal.jsonl")
             data = file.read_bytes()
             return data if b"the first part" in data else b""
 
@@ -253,7 +254,7 @@ def test_a_refused_parameter_starts_no_kernel_and_is_recorded(
     write_procedure(folder, "fixture/takes", "print(days)", parameters="days = 7")
     with pytest.raises(ParametersRefused, match="did you mean days"):
         run("fixture/takes", {"dais": 3}, "tester", database=database, settings=settings)
-    with pytest.raises(ParametersRefused, match="a whole number"):
+    with pytest.raises(ParametersRefused, match="secrets are never parameters"):
         run("fixture/takes", {"days": "sk-proj-abcdefghijklmnop1234"}, "tester", database=database, settings=settings)  # fmt: skip
     with database.transaction() as transaction:
         rows = transaction.rows("SELECT status, error, ended_at, parameters FROM notebook_runs")
@@ -283,7 +284,7 @@ def test_what_the_archive_does_not_take_stays_and_is_said(
     with pytest.raises(CouldNotBeDone, match="stays at") as refusal:
         run("fixture/cells", actor="tester", database=database, settings=unusable)
     kept = Path(str(refusal.value).split("stays at ")[1].rstrip("."))
-    assert (kept / "executed.ipynb").exists()
+    assert executed_notebook(kept).cells[1].outputs[0].text == "1\n"
     with database.transaction() as transaction:
         row = transaction.row("SELECT status, error FROM notebook_runs")
     assert row.status == "failed"
@@ -355,7 +356,7 @@ def test_a_lost_run_that_left_nothing_usable_is_closed_all_the_same(
         )
     left = settings.runbook_home / "runs" / run_id
     left.mkdir(parents=True)
-    (left / "executed.ipynb").write_text('{"cells": [')
+    (left / "notebook.ipynb").write_text('{"cells": [')
     assert close_lost_runs(database, settings) == [run_id]
     row = row_of(database, run_id)
     assert (row.status, row.archive_notebook) == ("lost", None)

@@ -133,6 +133,8 @@ def test_a_jobs_own_fault_ends_it_at_once(database: Database) -> None:
     job, run = jobs(database)[0], runs(database)[0]
     assert (job.status, job.error_class, job.retry_count) == ("error", "openai_content_filtered", 1)
     assert (run.status, run.error_class, run.charged) == ("error", "openai_content_filtered", True)
+    (event,) = rows(database, "SELECT level, job_id FROM events WHERE kind = 'job_given_up'")
+    assert (event.level, event.job_id) == ("info", job.job_id)
 
 
 def test_a_passing_fault_is_tried_again_until_the_retries_are_used_up(database: Database) -> None:

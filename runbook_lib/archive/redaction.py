@@ -13,8 +13,6 @@ from typing import Any
 from runbook_lib.credentials.masking import mask, redacted
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# Pictures are base64, in which a pattern could only find something by chance and break the picture.
-_NOT_TEXT = ("image/png", "image/jpeg", "image/gif", "application/pdf")
 
 
 def redact_notebook(notebook: Any) -> None:
@@ -30,7 +28,7 @@ def redact_cell(cell: Any) -> None:
     cell["metadata"] = redacted(cell["metadata"])
     if "attachments" in cell:
         cell["attachments"] = {
-            redacted(name): _redacted_bundle(bundle) for name, bundle in cell["attachments"].items()
+            redacted(name): redacted(bundle) for name, bundle in cell["attachments"].items()
         }
     if "outputs" in cell:
         cell["outputs"] = join_streams(cell["outputs"])
@@ -63,7 +61,7 @@ def _redact_output(output: Any) -> None:
         whole = "\n".join(output["traceback"])
         output["traceback"] = _without_coloured_secrets(whole).split("\n")
     else:
-        output["data"] = _redacted_bundle(output["data"])
+        output["data"] = redacted(output["data"])
         output["metadata"] = redacted(output.get("metadata", {}))
 
 
@@ -71,12 +69,3 @@ def _without_coloured_secrets(text: str) -> str:
     plain = _COLOURS.sub("", text)
     masked = mask(plain)
     return mask(text) if masked == plain else masked
-
-
-def _redacted_bundle(bundle: Any) -> Any:
-    return type(bundle)(
-        {
-            kind: content if kind in _NOT_TEXT else redacted(content)
-            for kind, content in bundle.items()
-        }
-    )

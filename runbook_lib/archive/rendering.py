@@ -120,16 +120,31 @@ def render(notebook: nbformat.NotebookNode, page: Page) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+def warm() -> None:
+    """Loads what pages are made with, so that the first one costs what each costs."""
+    import nbformat
+
+    _style()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("*warm*"),
+                                               nbformat.v4.new_code_cell("1")])  # fmt: skip
+    render(notebook, Page("", ""))
+
+
 def _body(notebook: Any) -> str:
+    body, _ = _exporter().from_notebook_node(notebook)
+    return _sanitised(_without_styles(body))
+
+
+@cache
+def _exporter() -> Any:
+    # Made once: reading its templates costs more than a page.
     skip_unused_parsers()
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
+    return HTMLExporter(
         template_name="basic", exclude_anchor_links=True, exclude_input_prompt=True,
         exclude_output_prompt=True,
     )  # fmt: skip
-    body, _ = exporter.from_notebook_node(notebook)
-    return _sanitised(_without_styles(body))
 
 
 def _without_styles(body: str) -> str:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "posts": ("runbook_lib.cli.posts", "posts", "Unpublish, republish or trash the posts of a set of jobs."),
     "changes": ("runbook_lib.cli.changes", "changes", "Planned changes: list, plan, apply."),
     "run": ("runbook_lib.cli.procedures", "run", "Run a procedure and archive it."),
+    "cancel": ("runbook_lib.cli.procedures", "cancel", "End a run, on whatever host it is."),
     "procedures": ("runbook_lib.cli.procedures", "procedures", "The procedures that there are."),
     "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start, run-now, pause, resume."),
     "function": ("runbook_lib.cli.function", "function", "The runbook's functions: health, monitoring, metrics, sweeper …"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from runbook_lib.cli.handing_over import hand_over
 from runbook_lib.cli.output import (
     actor_option,
     current_actor,
@@ -29,12 +30,31 @@ from runbook_lib.procedures.parameters import from_texts
 from runbook_lib.settings import Settings, load_settings
 
 
-@click.command()
+@click.command(add_help_option=False)
 @click.argument("procedure", required=False)
 @click.option("--like", metavar="RUN", help="Run again what RUN ran, with its parameters; -p changes some.")  # fmt: skip
 @click.option("--incident", help="The incident that it belongs to.")
 @click.option("-p", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; repeat it for several.")  # fmt: skip
 @actor_option
+@click.option(
+    "--step",
+    is_flag=True,
+    help="Walk through it in the terminal: Enter runs a cell, s skips it, q quits.",
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on from a run that did not get through, with its parameters.",
+)
+@click.option(
+    "--from-cell",
+    type=int,
+    metavar="N",
+    help="With --resume: the cell to go on at (default: the first that did not run).",
+)
+@click.option(
+    "-h", "--help", "helped", is_flag=True, help="Show this, and the parameters of PROCEDURE."
+)
 @json_option
 def run(
     procedure: str | None,
@@ -42,19 +62,32 @@ def run(
     incident: str | None,
     given: tuple[str, ...],
     actor: str | None,
+    step: bool,
+    resume: str | None,
+    from_cell: int | None,
+    helped: bool,
     as_json: bool,
 ) -> int:
     """Runs PROCEDURE (chapter/name, or a bare name) and archives what it did.
 
     Exit status: 0 well, 1 the verdict is critical, 2 a parameter was refused, 3 it did not run whole.
     Ctrl-C stops it; what was done until then is archived as killed.
-    """
+
+    A resumed run executes every cell again from the first one on, since what the earlier run had in
+    memory is gone; only cells tagged not-again-when-resumed show what they showed then.
+    """  # fmt: skip
     from runbook_lib.procedures.execution import Progress
 
+    if helped or (procedure is None and like is None):
+        return _help(procedure, asked=helped)
     settings = load_settings()
     procedure, earlier = _as_before(procedure, like, settings)
     found = catalogue.find(procedure, settings)
     values = {**earlier, **from_texts(found.declarations, _pairs(given))}
+    if from_cell is not None and resume is None:
+        raise UsageError("--from-cell N needs --resume RUN.")
+    if not step and (status := hand_over(settings.fork_server)) is not None:
+        return status
 
     def show(progress: Progress) -> None:
         title = f", {progress.title}" if progress.title else ""
@@ -62,7 +95,7 @@ def run(
 
     answer = run_and_archive(
         found.name, values, settings, actor=current_actor(actor), trigger="command line",
-        incident=incident, on_progress=show,
+        incident=incident, on_progress=show, step=step, resume=resume, from_cell=from_cell,
     )  # fmt: skip
     return report(answer, as_json)
 
@@ -85,8 +118,50 @@ def _as_before(
     return entry["procedure"], entry["parameters"]
 
 
+def _help(procedure: str | None, *, asked: bool) -> int:
+    context = click.get_current_context()
+    click.echo(context.get_help(), err=not asked)
+    if procedure is None:
+        return EXIT_DONE if asked else UsageError.exit_code
+    click.echo("")
+    _show(_as_dictionary(catalogue.find(procedure, load_settings())), as_json=False)
+    return EXIT_DONE
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@actor_option
+@json_option
+def cancel(run_id: str, actor: str | None, as_json: bool) -> int:
+    """Ends a run, on whatever host it is; what it did until then is archived as killed.
+
+    RUN is its id or the beginning of it. Exit status 2 when it has ended already.
+    """
+    from runbook_lib.database import open_database
+    from runbook_lib.errors import DatabaseUnreachable
+    from runbook_lib.procedures.pulse import request_cancel, request_cancel_here
+    from runbook_lib.procedures.runner import runs_directory
+
+    settings = load_settings()
+    try:
+        with open_database(settings, "runbook cancel") as database:
+            found = request_cancel(database, run_id, current_actor(actor))
+    except DatabaseUnreachable:
+        found = request_cancel_here(runs_directory(settings), run_id, current_actor(actor))
+    if as_json:
+        print_json({"run_id": found, "cancel_requested": True})
+    else:
+        click.echo(f"Asked for the end of run {found}; its runner sees it within about a second.")
+    return EXIT_DONE
+
+
 def run_and_archive(
-    procedure: str, values: dict[str, Any], settings: Settings, **options: Any
+    procedure: str,
+    values: dict[str, Any],
+    settings: Settings,
+    *,
+    step: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Runs a procedure until it ends or a signal stops it; returns what the command answers."""
     from runbook_lib.archive.store import open_store
@@ -94,6 +169,10 @@ def run_and_archive(
     from runbook_lib.procedures.runner import run as run_procedure
 
     with open_reachable_or_not(settings, "runbook run") as database, stopped_by_signal() as stop:
+        if step:
+            from runbook_lib.cli.stepping import TerminalSteps
+
+            options["steps"] = TerminalSteps(stop)
         record = run_procedure(
             procedure, values, database=database, settings=settings, stop=stop,
             on_notice=lambda text: click.echo(text, err=True), **options,
@@ -188,16 +267,7 @@ def _all(settings: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
 
 
 def _as_dictionary(procedure: catalogue.Procedure) -> dict[str, Any]:
-    declarations = [
-        {
-            "name": each.name,
-            "default": each.default,
-            "kind": each.kind,
-            "takes": each.range_in_words(),
-            "help": each.help,
-        }
-        for each in procedure.declarations.values()
-    ]
+    declarations = [each.described() for each in procedure.declarations.values()]
     return {"name": procedure.name, **vars(procedure.card), "parameters": declarations}
 
 

@@ -17,6 +17,8 @@ from runbook_lib import known_secrets
 __all__ = ["MASK", "known_secrets", "mask", "one_line", "redacted"]
 
 MASK = "[masked]"
+# They are base64, in which a pattern could only find something by chance and break the picture.
+PICTURES = ("image/png", "image/jpeg", "image/gif", "application/pdf")
 
 _TOKENS = re.compile(
     r"(?<![A-Za-z0-9_-])(?:"
@@ -60,6 +62,9 @@ def mask(text: str) -> str:
     for form in known_secrets.forms():
         if form in text:
             text = text.replace(form, MASK)
+    # From behind, so that what was found further ahead stays where it is.
+    for start, end in reversed(known_secrets.split_in(text)):
+        text = text[:start] + MASK + text[end:]
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
@@ -81,7 +86,12 @@ def redacted(value: Any) -> Any:
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, dict):
-        return type(value)({redacted(name): redacted(part) for name, part in value.items()})
+        return type(value)(
+            {
+                redacted(name): part if name in PICTURES else redacted(part)
+                for name, part in value.items()
+            }
+        )
     if isinstance(value, list | tuple):
         return [redacted(part) for part in value]
     return value

@@ -6,6 +6,7 @@ attempts) is carried out by the worker once it is committed; a turn that was rol
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook_lib import __version__
+from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.pipeline import failure_templates, jobs
@@ -226,9 +228,11 @@ class Turn:
         if not ended:
             return
         ours = jobs.settle(transaction, self._state.name, ended)
-        for attempt, outcome, _ in ended:
+        for attempt, outcome, record in ended:
             self._ended.add(id(attempt))
             self.finished.append((attempt, outcome, attempt.key in ours))
+            if isinstance(outcome, Failure) and attempt.key in ours and _is_given_up(record):
+                self.events.append(_given_up_event(attempt, outcome))
 
     def _note_completed(self, transaction: Transaction, message: Message) -> jobs.Ended:
         if message.body.post_id is not None:
@@ -374,6 +378,19 @@ class Turn:
             attempt.article = articles.get(job.job_id)
             self.claimed.append(attempt)
         self.claim_was_full = len(claimed) >= min(free, write + publish)
+
+
+def _is_given_up(record: str) -> bool:
+    return bool(json.loads(record).get("job_status") == "error")
+
+
+def _given_up_event(attempt: Attempt, failure: Failure) -> Event:
+    """A job that failed for good is noted, and nobody is called for it."""
+    said = f"Job {attempt.job.job_id} ended in error: {failure.error_class}: {failure.message}"
+    return Event(
+        "job_given_up", one_line(said), "info", failure.provider, attempt.job.job_id,
+        {"error_class": failure.error_class, "attempt": attempt.job.attempt},
+    )  # fmt: skip
 
 
 def beat(transaction: Transaction, state: WorkerState, *, stopped: bool) -> None:

@@ -23,9 +23,14 @@ _STATUS_OF = {
     "process_died": "killed",
     "vanished": "lost",
     "stopped": "killed",
+    "quit": "killed",
     "cell_timed_out": "timed_out",
     "run_timed_out": "timed_out",
 }
+# In a cell's metadata: the run whose outputs it shows, since this one did not run it again.
+CARRIED_OVER = "runbook_carried_over_from"
+# Tag of a cell that need not run again when a run goes on where another one failed.
+NOT_AGAIN = "not-again-when-resumed"
 # What became of the cell that was running, in the words of the archived notebook.
 _INTERRUPTED = {"killed": "killed", "timed_out": "timed out", "lost": "lost", "failed": "failed"}
 
@@ -65,13 +70,45 @@ def prepare(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) -> None:
     notebook.cells.insert(after + 1, cell)
 
 
+def carry_over(notebook: Any, earlier: Any, before: int, run_id: str) -> list[int]:
+    """Takes over what cells before the code cell `before` showed in an earlier run, where their author
+    allows it by a tag. All others run again: what they left in memory is gone with their kernel.
+
+    Returns the numbers of the cells that are not run again.
+    """
+    old = {cell.get("id"): cell for cell in earlier.cells}
+    taken = []
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        was = old.get(cell.get("id"))
+        if number >= before or NOT_AGAIN not in cell.metadata.get("tags", []) or was is None:
+            continue
+        if _status(was) == "completed" and was.source == cell.source:
+            cell.outputs, cell.execution_count = was.outputs, was.execution_count
+            cell.metadata[CARRIED_OVER] = run_id
+            taken.append(number)
+    return taken
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    """The cells that have something to execute, in order: cell n of m is the nth of these."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def first_not_done(notebook: Any) -> int:
+    """The number of the first cell that did not run well; the last one's when all did."""
+    code = code_cells(notebook)
+    done = [_status(cell) in ("completed", "carried over") for cell in code]
+    return done.index(False) + 1 if False in done else len(code)
+
+
 def judge(notebook: nbformat.NotebookNode, ending: Ending) -> Finding:
     """What the run came to. Succeeded means that every code cell ran, and without an error.
 
     The engine's word alone is not enough: `SystemExit(0)` half-way ends without an error.
     """
-    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    ran = [cell for cell in code if _status(cell) in ("completed", "failed")]
+    code = code_cells(notebook)
+    ran = [cell for cell in code if _status(cell) in ("completed", "failed", "carried over")]
+    skipped = [number for number, cell in enumerate(code, 1) if _status(cell) == "skipped"]
     status, error = _STATUS_OF[ending.outcome], ending.message or None
     if failed := next((cell for cell in code if _error_of(cell)), None):
         if status == "succeeded":
@@ -81,7 +118,9 @@ def judge(notebook: nbformat.NotebookNode, ending: Ending) -> Finding:
         status = "failed"
         error = f"Only {len(ran)} of {len(code)} cells ran."
     elif status != "succeeded" and len(ran) < len(code):
-        error = f"{_place(code, code[len(ran)])}: {error}"
+        error = f"{_place(code, _next(code))}: {error}"
+    if skipped:
+        error = f"{error or ''} Skipped by hand: cell {', '.join(map(str, skipped))}.".strip()
     _label_cells(notebook, status)
     conclusion = _conclusion(notebook)
     return Finding(
@@ -90,6 +129,12 @@ def judge(notebook: nbformat.NotebookNode, ending: Ending) -> Finding:
         summary=one_line(str(conclusion.get("summary", "")), 1000),
         results=conclusion.get("results", {}),
     )  # fmt: skip
+
+
+def _next(code: list[Any]) -> Any:
+    """The cell that was running when the run ended, or would have been the next."""
+    waiting = [cell for cell in code if _status(cell) in ("running", "pending")]
+    return waiting[0] if waiting else code[-1]
 
 
 def _place(code: list[Any], cell: Any) -> str:

@@ -19,18 +19,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.deadlines import Deadline
+from runbook_lib.procedures.kernels import ForkedProcess, NoForkServer, fork
 from runbook_lib.settings import PROJECT_DIRECTORY
 
 LOOK_SECONDS = 0.1
 # How long the process may take to save what there is once it is asked to stop.
 STOP_SECONDS = 3.0
 LOG_CHARACTERS_SHOWN = 500
+# ipykernel does not collect what subprocesses print when it takes itself for a part of a test.
+_OF_A_PERSON = ("JUPYTER_", "IPYTHON", "PYTHONSTARTUP", "MPLBACKEND", "PYTEST_")
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,35 @@ class Progress:
     title: str
 
 
+class Stop(Protocol):
+    """Something like `threading.Event` that says whether a run is to be ended."""
+
+    def is_set(self) -> bool: ...
+
+
+class Steps(Protocol):
+    """Somebody who walks through a procedure."""
+
+    def begin(self, directory: Path) -> None:
+        """The execution begins; here are its notebook and its journal."""
+        ...
+
+    def decide(self, progress: Progress, index: int) -> str:
+        """`run`, `skip` or `quit` for the cell with this index in the notebook."""
+        ...
+
+    def ran(self, index: int) -> None:
+        """The cell has run; the journal has its outputs."""
+        ...
+
+
 @dataclass
 class Ending:
     """How an execution ended, with what can be said about it.
 
-    `outcome` is, as the engine says it, completed, raised, kernel_died, cell_timed_out or not_executed;
-    as it is seen from here, run_timed_out, stopped or process_died; and vanished, when nobody saw it.
+    `outcome` is, as the engine says it, completed, raised, kernel_died, cell_timed_out, not_executed
+    or quit, when somebody who steps through it had enough; as it is seen from here, run_timed_out,
+    stopped or process_died; and vanished, when nobody saw it.
     """
 
     outcome: str
@@ -64,15 +90,28 @@ class Request:
     environment: Mapping[str, str]
     cell_deadline_seconds: float
     run_deadline_seconds: float
+    # The directory of the fork server; None starts everything the plain way.
+    fork_server: Path | None = None
+    # Who decides about each cell before it runs; None runs them all.
+    steps: Steps | None = None
 
 
 @dataclass
 class _Processes:
     """The engine's process and the kernel that it started."""
 
-    engine: subprocess.Popen[bytes]
+    engine: subprocess.Popen[bytes] | ForkedProcess
+    # Closed when we end, however we end; the engine ends with us.
+    lifeline: int
     kernel: psutil.Process | None = None
     events: queue.Queue[dict[str, Any]] = field(default_factory=queue.Queue)
+
+    def answer(self, word: str) -> None:
+        """Tells the engine what to do with the cell that it asked about."""
+        try:
+            os.write(self.lifeline, f"{word}\n".encode())
+        except BrokenPipeError:
+            pass  # It died; the next event says so.
 
     def stop(self) -> None:
         """Asks the engine to save and go, then makes sure that nothing of it is left."""
@@ -93,7 +132,10 @@ class _Processes:
             except psutil.Error:
                 pass
         if self.engine.poll() is None:
-            os.killpg(self.engine.pid, signal.SIGKILL)
+            try:
+                os.killpg(self.engine.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.engine.wait()
 
     def _children(self) -> list[psutil.Process]:
@@ -108,29 +150,31 @@ class _Processes:
 def execute(
     request: Request,
     *,
-    stop: threading.Event,
+    stop: Stop,
     on_progress: Callable[[Progress], None],
     on_look: Callable[[Ending], None],
 ) -> Ending:
-    """Executes `directory/notebook.ipynb` into `directory/executed.ipynb`; returns how it ended.
+    """Executes `directory/notebook.ipynb` and keeps a journal of it; returns how it ended.
 
     `on_look` is called about ten times a second. Nothing of it runs any more when this returns or
     raises, whichever way.
     """
+    if request.steps is not None:
+        request.steps.begin(request.directory)
     with _started(request) as processes:
         try:
             ending = _watch(request, processes, stop, on_progress, on_look)
         finally:
             processes.stop()
     if ending.outcome == "process_died":
-        ending.message = _explain(processes.engine.returncode, request.directory / "log.txt")
+        ending.message = _explain(processes.engine.wait(), request.directory / "log.txt")
     return ending
 
 
 def _watch(
     request: Request,
     processes: _Processes,
-    stop: threading.Event,
+    stop: Stop,
     on_progress: Callable[[Progress], None],
     on_look: Callable[[Ending], None],
 ) -> Ending:
@@ -144,11 +188,18 @@ def _watch(
         match event["event"]:
             case "kernel":
                 processes.kernel = _process(event["pid"])
+            case "ready":
+                assert request.steps is not None
+                progress = Progress(event["number"], event["total"], event["title"])
+                processes.answer(request.steps.decide(progress, event["index"]))
+                deadline = Deadline.after(request.run_deadline_seconds)
             case "cell":
                 ending.last = Progress(event["number"], event["total"], event["title"])
                 on_progress(ending.last)
             case "ran":
                 ending.cells_done = event["number"]
+                if request.steps is not None:
+                    request.steps.ran(event["index"])
             case "ended":
                 ending.outcome, ending.message = event["outcome"], event["message"]
                 return ending
@@ -171,36 +222,63 @@ def _started(request: Request) -> Iterator[_Processes]:
     # The path of a socket may have about a hundred characters, fewer than homes often take.
     sockets = tempfile.mkdtemp(prefix="rb-")
     (request.directory / "request.json").write_text(
-        json.dumps({"sockets": sockets, "cell_deadline_seconds": request.cell_deadline_seconds})
+        json.dumps(
+            {
+                "sockets": sockets,
+                "cell_deadline_seconds": request.cell_deadline_seconds,
+                "stepwise": request.steps is not None,
+            }
+        )
     )
-    (request.directory / "work").mkdir(exist_ok=True)
+    for name in ("work", "jupyter/ipython"):
+        (request.directory / name).mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     try:
-        with open(request.directory / "log.txt", "ab") as log:
-            engine = subprocess.Popen(
-                [sys.executable, "-P", "-m", "runbook_lib.procedures.engine",
-                 str(request.directory), str(writing)],
-                # Closed when we end, however we end; the engine ends with us.
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=dict(request.environment),
-                pass_fds=(writing,),
-                start_new_session=True,
-            )  # fmt: skip
+        processes = _start(request, writing)
     finally:
         os.close(writing)
-    processes = _Processes(engine)
     reader = threading.Thread(target=_read_events, args=(reading, processes.events), daemon=True)
     reader.start()
     try:
         yield processes
     finally:
         processes.kill()
-        assert engine.stdin is not None
-        engine.stdin.close()
+        os.close(processes.lifeline)
         reader.join(1)
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _start(request: Request, events: int) -> _Processes:
+    theirs, ours = os.pipe()
+    try:
+        with open(request.directory / "log.txt", "ab") as log:
+            engine = _forked(request, (theirs, log.fileno(), log.fileno(), events))
+            if engine is None:
+                engine = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "runbook_lib.procedures.engine",
+                     str(request.directory), str(events)],
+                    stdin=theirs, stdout=log, stderr=log, env=dict(request.environment),
+                    pass_fds=(events,), start_new_session=True,
+                )  # fmt: skip
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return _Processes(engine, ours)
+
+
+def _forked(request: Request, files: tuple[int, ...]) -> Any:
+    """The engine's process from the fork server; None when it is not to be had."""
+    if request.fork_server is None:
+        return None
+    try:
+        return fork(
+            request.fork_server, "execute", {"directory": str(request.directory)},
+            environment=request.environment, working_directory=request.directory, files=files,
+        )  # fmt: skip
+    except NoForkServer:
+        return None
 
 
 def _read_events(descriptor: int, events: queue.Queue[dict[str, Any]]) -> None:
@@ -243,11 +321,7 @@ def environment_for(base: Mapping[str, str], directory: Path, **values: str) -> 
     started it.
     """
     private = directory / "jupyter"
-    kept = {
-        name: value
-        for name, value in base.items()
-        if not name.startswith(("JUPYTER_", "IPYTHON", "PYTHONSTARTUP", "MPLBACKEND"))
-    }
+    kept = {name: value for name, value in base.items() if not name.startswith(_OF_A_PERSON)}
     # The same code as ours, also where another copy of it is installed.
     paths = [str(PROJECT_DIRECTORY), *filter(None, [kept.get("PYTHONPATH")])]
     return {

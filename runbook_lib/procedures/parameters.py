@@ -13,15 +13,18 @@ import difflib
 import json
 import keyword
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from runbook_lib.credentials.masking import MASK, mask
 from runbook_lib.errors import UsageError
 
 LONGEST_TEXT_CHARACTERS = 10_000
+_SECRET_NAME = re.compile(r"(?i)(^|_)(password|passwd|secret|token|api_?key|credentials?)(_|$)")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _KINDS: dict[str, tuple[str, type]] = {
     "bool": ("true or false", bool),
@@ -72,6 +75,22 @@ class Declaration:
     unit: str | None = None
     help: str = ""
 
+    def described(self) -> dict[str, Any]:
+        """The declaration as data, for a form and for help: dates and decimals are texts."""
+        limits = {"minimum": self.minimum, "maximum": self.maximum, "default": self.default}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "optional": self.optional,
+            **plain(limits),
+            "choices": None
+            if self.choices is None
+            else list(plain(dict(enumerate(self.choices))).values()),
+            "unit": self.unit,
+            "help": self.help,
+            "takes": self.range_in_words(),
+        }
+
     def range_in_words(self) -> str:
         """What it takes, for help and refusals: `a whole number from 1 to 366 days`."""
         words = _KINDS[self.kind][0]
@@ -115,6 +134,11 @@ def check(declarations: Mapping[str, Declaration], given: Mapping[str, Any]) -> 
         if name not in declarations:
             problems.append(_unknown(str(name), list(declarations)))
             continue
+        if mask(str(value)) != str(value):
+            problems.append(
+                f"{name} = {MASK}: it holds a secret, and secrets are never parameters. Set it as a setting."
+            )
+            continue
         try:
             checked[name] = _checked(declarations[name], value)
         except ValueError as error:
@@ -143,7 +167,7 @@ def injected_source(values: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain(values: Mapping[Any, Any]) -> dict[Any, Any]:
     """Values as they stand in a record: dates and decimals as texts."""
     return {
         name: value.isoformat()
@@ -166,6 +190,8 @@ def _declaration(statement: ast.stmt) -> Declaration:
     if value is None or target is None:
         raise _at(statement, "expected name = parameter(…)")
     name = target
+    if _SECRET_NAME.search(name):
+        raise _at(statement, f"{name} sounds like a secret; secrets are settings, never parameters")
     if keyword.iskeyword(name) or hasattr(builtins, name) or name.startswith("_"):
         raise _at(statement, f"{name} cannot be the name of a parameter")
     if isinstance(value, ast.Call):

@@ -30,7 +30,6 @@ from runbook_lib.processes import boot_id
 from runbook_lib.settings import PROJECT_DIRECTORY
 from runbook_lib.spool import UNWRITABLE, Entry, Spool
 
-HEARTBEAT_SECONDS = 10.0
 # A runner that is cut off from the database for longer is taken for lost; it puts that right at its end.
 SILENT_SECONDS = 180.0
 OPEN_DEADLINE_SECONDS = 10.0
@@ -87,7 +86,6 @@ class Record:
         self._close_tries_seconds = close_tries_seconds
         self._database = database
         self._spool = spool
-        self._beaten_at = time.monotonic()
         self.run_id = run_id
         self.started_at = started_at
         self.notice: str | None = None
@@ -103,6 +101,7 @@ class Record:
         *,
         spool: Spool,
         away: Exception | None = None,
+        run_id: str | None = None,
     ) -> Record:
         """Opens the record; in the spool when the database cannot be written.
 
@@ -110,9 +109,9 @@ class Record:
         either; then nothing was started.
         """
         values = {
-            "run_id": new_run_id(),
+            "run_id": run_id or new_run_id(),
             "parameters": json.dumps(redacted(dict(parameters))),
-            "package_versions": json.dumps(_package_versions()),
+            "package_versions": json.dumps(package_versions()),
             "cells_total": cells_total,
             **_where_from(database, procedure, origin),
         }
@@ -128,19 +127,6 @@ class Record:
         record = cls(database, spool, values["run_id"], datetime.now(UTC))
         record._keep("run_opened", {**values, "started_at": record.started_at}, away)
         return record
-
-    def beat(self, cells_done: int) -> None:
-        """A sign of life, at most once in `HEARTBEAT_SECONDS`. Never raises: the run goes on."""
-        if time.monotonic() - self._beaten_at < HEARTBEAT_SECONDS:
-            return
-        self._beaten_at = time.monotonic()
-        try:
-            with self._database.transaction(deadline_seconds=5) as transaction:
-                transaction.run(
-                    load("notebook_runs")["beat"], run_id=self.run_id, cells_done=cells_done
-                )
-        except _NOT_NOW:
-            pass  # Closing tries for longer, and says it when it does not succeed.
 
     def close(self, finding: Finding, archived: ArchivedAs) -> datetime:
         """Closes the record as what happened; in the spool when the database stays away.
@@ -359,7 +345,8 @@ def code_commit() -> str | None:
 
 
 @cache
-def _package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """What a run's outcome may depend on."""
     found = {"python": platform.python_version()}
     for name in ("runbook-workbench", *_PACKAGES):
         try:

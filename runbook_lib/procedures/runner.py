@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,20 @@ from runbook_lib.changes.actions import ALLOWED_CHANGES, allowed_changes
 from runbook_lib.credentials.masking import mask, redacted
 from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError
-from runbook_lib.procedures import evidence, records
+from runbook_lib.procedures import claims, evidence, records, resumption
 from runbook_lib.procedures.catalogue import Procedure, find
 from runbook_lib.procedures.evidence import Finding
 from runbook_lib.procedures.execution import (
     Ending,
     Progress,
     Request,
+    Steps,
     environment_for,
     execute,
 )
+from runbook_lib.procedures.journal import NOTEBOOK_FILE, executed_notebook, is_kept
 from runbook_lib.procedures.parameters import ParametersRefused, check, plain
+from runbook_lib.procedures.pulse import Either, Pulse
 from runbook_lib.procedures.records import Origin, Record, RunRecord
 from runbook_lib.settings import Settings
 from runbook_lib.spool import UNWRITABLE, Spool, open_spool
@@ -55,12 +59,18 @@ def run(
     stop: threading.Event | None = None,
     on_notice: Callable[[str], None] = lambda text: None,
     allow_changes: Collection[str] | None = None,
+    steps: Steps | None = None,
+    resume: str | None = None,
+    from_cell: int | None = None,
 ) -> RunRecord:
     """Runs a procedure and archives what it did; returns its closed record.
 
     The record says whether the notebook ran whole (`status`) and what it found (`verdict`). Setting
-    `stop` ends it as killed. With `allow_changes`, it may change only what is named there. While the database cannot be written, a procedure that only reads runs
-    all the same and its record waits in the spool; `on_notice` is told. Raises `ParametersRefused`
+    `stop` ends it as killed. With `allow_changes`, it may change only what is named there. While the
+    database cannot be written, a procedure that only reads runs all the same and its record waits in
+    the spool; `on_notice` is told. `steps` decides about each cell. `resume` is a run that did not get
+    through: this one has its parameters and is linked to it, and goes on at `from_cell` (see
+    `resumption.py`). Raises `ParametersRefused`
     (recorded as refused), `NotFoundError`, and `CouldNotBeDone` when the record could not be opened or
     closed, the archive took nothing, or a procedure with effects has no database to be recorded in.
     """
@@ -71,32 +81,86 @@ def run(
     if away is not None and not found.card.read_only:
         raise _refused_without_database(found, origin, away, database, spool)
     notebook = read_notebook(json.dumps(found.notebook).encode(), found.name)
-    evidence.prepare(notebook, values)
-    record = Record.open(
-        database, found, plain(values), origin, _code_cells(notebook), spool=spool, away=away
-    )
-    if record.notice:
-        on_notice(record.notice)
-    directory = _private_directory(settings, record.run_id)
-    try:
-        (directory / "notebook.ipynb").write_bytes(notebook_bytes(notebook))
-        ending = execute(
-            Request(
-                directory,
-                environment=_environment(
-                    record.run_id, directory, database, settings, allow_changes
-                ),
-                cell_deadline_seconds=cell_deadline_seconds,
-                run_deadline_seconds=deadline_seconds or _deadline_seconds(found),
-            ),
-            stop=stop or threading.Event(),
-            on_progress=on_progress,
-            on_look=lambda so_far: record.beat(so_far.cells_done),
+    before = None
+    if resume is not None:
+        before = resumption.find(resume, found, database, settings, from_cell)
+        values = _checked(
+            found, {**before.parameters, **(parameters or {})}, origin, database, spool
         )
-    except BaseException as error:
-        _end(record, found, directory, _interrupted(error), origin, settings)
+    evidence.prepare(notebook, values)
+    run_id = records.new_run_id()
+    with _claimed(found, run_id, origin, database, spool) as claimed:
+        record = Record.open(
+            database, found, plain(values), origin, len(evidence.code_cells(notebook)),
+            spool=spool, away=away, run_id=run_id,
+        )  # fmt: skip
+        if record.notice:
+            on_notice(record.notice)
+        if before is not None:
+            resumption.go_on(before, notebook, record.run_id, database)
+        directory = _private_directory(settings, record.run_id)
+        request = Request(
+            directory,
+            environment=_environment(record.run_id, directory, database, settings, allow_changes),
+            cell_deadline_seconds=cell_deadline_seconds,
+            run_deadline_seconds=deadline_seconds or _deadline_seconds(found),
+            fork_server=settings.fork_server,
+            steps=steps,
+        )
+        try:
+            (directory / NOTEBOOK_FILE).write_bytes(notebook_bytes(notebook))
+            ending = _execute(request, record.run_id, claimed, database, stop, on_progress)
+        except BaseException as error:
+            _end(record, found, directory, _interrupted(error), origin, settings)
+            raise
+        return _end(record, found, directory, ending, origin, settings)
+
+
+def _execute(
+    request: Request,
+    run_id: str,
+    claimed: str | None,
+    database: Database,
+    stop: threading.Event | None,
+    on_progress: Callable[[Progress], None],
+) -> Ending:
+    """Executes with a pulse beside it, which shows how far it is and hears of a cancellation."""
+    looks: list[Ending] = []
+    pulse = Pulse(
+        database, run_id, request.directory, claimed, lambda: looks[-1] if looks else None
+    )
+    with pulse.beating():
+        ending = execute(
+            request,
+            stop=Either(stop or threading.Event(), pulse.cancelled),
+            on_progress=on_progress,
+            on_look=lambda so_far: looks.__setitem__(slice(None), [so_far]),
+        )
+    if ending.outcome == "stopped" and pulse.cancelled_by:
+        ending.message = f"The run was cancelled by {pulse.cancelled_by}."
+    return ending
+
+
+@contextmanager
+def _claimed(
+    found: Procedure, run_id: str, origin: Origin, database: Database, spool: Spool
+) -> Iterator[str | None]:
+    """Holds the claim of a procedure with effects; yields its name, None for one that only reads.
+
+    Raises `ProcedureBusy`, which is recorded as refused.
+    """
+    if found.card.read_only:
+        yield None
+        return
+    try:
+        claims.claim(database, found.name, run_id, origin.actor)
+    except claims.ProcedureBusy as error:
+        records.file_refusal(database, found, origin, str(error), spool)
         raise
-    return _end(record, found, directory, ending, origin, settings)
+    try:
+        yield found.name
+    finally:
+        claims.release(database, found.name, run_id)
 
 
 def _tidy(database: Database, settings: Settings) -> Exception | None:
@@ -125,12 +189,12 @@ def close_lost_runs(database: Database, settings: Settings) -> list[str]:
 
 
 def _close_lost_run(row: Any, database: Database, settings: Settings) -> bool:
-    directory = _runs_directory(settings) / row.run_id
+    directory = runs_directory(settings) / row.run_id
     vanished = Ending("vanished", "The process that ran it vanished.")
     finding, archived, kept = Finding("lost", vanished.message, 0, 0), ArchivedAs(), False
     try:
-        if (directory / "executed.ipynb").exists():
-            notebook = read_notebook((directory / "executed.ipynb").read_bytes())
+        if is_kept(directory):
+            notebook = executed_notebook(directory)
             finding = evidence.judge(notebook, vanished)
             origin = Origin(row.actor, row.trigger, row.schedule_id, row.due_at)
             facts = _facts(row.run_id, row.procedure, origin, finding, row.started_at)
@@ -235,11 +299,9 @@ def _facts(
 
 
 def _executed(directory: Path) -> Any:
-    """The executed notebook as far as it was saved, else the one that was to be executed."""
-    for name in ("executed.ipynb", "notebook.ipynb"):
-        if (directory / name).exists():
-            return read_notebook((directory / name).read_bytes())
-    raise CouldNotBeDone(f"{directory} is gone, and the run with it.")
+    if not is_kept(directory):
+        raise CouldNotBeDone(f"{directory} is gone, and the run with it.")
+    return executed_notebook(directory)
 
 
 def _interrupted(error: BaseException) -> Ending:
@@ -274,19 +336,16 @@ def _environment(
 
 
 def _private_directory(settings: Settings, run_id: str) -> Path:
-    directory = _runs_directory(settings) / run_id
+    directory = runs_directory(settings) / run_id
     directory.mkdir(parents=True, mode=0o700)
     return directory
 
 
-def _runs_directory(settings: Settings) -> Path:
+def runs_directory(settings: Settings) -> Path:
+    """Where runs keep what they have while they go on, each in a private folder."""
     return settings.runbook_home / "runs"
 
 
 def _deadline_seconds(found: Procedure) -> float:
     expected_seconds = found.card.expected_minutes * 60
     return max(SHORTEST_DEADLINE_SECONDS, DEADLINE_PER_EXPECTED * expected_seconds)
-
-
-def _code_cells(notebook: Any) -> int:
-    return sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)

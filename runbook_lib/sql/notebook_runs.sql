@@ -28,10 +28,26 @@ VALUES (
 ON CONFLICT (run_id) DO NOTHING;
 
 -- name: beat
--- Says that a run is alive and how far it is.
+-- Says that a run is alive and how far it is. Returns who wants it ended.
 UPDATE notebook_runs
-SET heartbeat_at = now(), cells_done = %(cells_done)s
-WHERE run_id = %(run_id)s::uuid AND status = 'running';
+SET heartbeat_at = now(), cells_done = %(cells_done)s, cell_number = %(cell_number)s,
+    cell_title = %(cell_title)s
+WHERE run_id = %(run_id)s::uuid AND status = 'running'
+RETURNING cancel_requested_at, cancel_requested_by;
+
+-- name: request_cancel
+-- Asks for a run's end; its runner sees it at its next sign of life. Asking twice changes nothing.
+UPDATE notebook_runs
+SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+    cancel_requested_by = coalesce(cancel_requested_by, %(actor)s)
+WHERE run_id = %(run_id)s::uuid AND status = 'running'
+RETURNING cancel_requested_at;
+
+-- name: link_resumed
+-- Says from which run a run goes on, and at which cell.
+UPDATE notebook_runs
+SET resumed_from = %(resumed_from)s::uuid, resumed_at_cell = %(at_cell)s
+WHERE run_id = %(run_id)s::uuid;
 
 -- name: close_run
 -- Closes the record as what really happened. A run that was taken for lost meanwhile is put right.
@@ -127,7 +143,9 @@ SELECT
     run_id::text, procedure, status, verdict, parameters, results, actor, trigger, schedule_id, due_at,
     incident, started_at, ended_at, heartbeat_at, host, pid, source_sha256, code_commit, database_identity,
     package_versions, cells_total, cells_done, error, archive_notebook, archive_html, archive_sha256,
-    archive_objects, filed_late
+    archive_objects, filed_late,
+    cell_number, cell_title, cancel_requested_at, cancel_requested_by, resumed_from::text,
+    resumed_at_cell
 FROM notebook_runs
 WHERE run_id::text LIKE %(beginning)s || '%%'
 ORDER BY started_at DESC

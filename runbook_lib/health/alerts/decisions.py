@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from runbook_lib.health.alerts.rules import (
     ended_unseen,
     observe,
     observe_event,
+    remember,
     resolved,
     say,
 )
@@ -74,6 +75,27 @@ _NEXT = {
 }
 
 
+# Checks that look at one thing from several sides: together they are one alert, named like the part.
+GROUPED_PARTS = ("failures",)
+
+
+def with_groups(checks: Iterable[Check]) -> list[Check]:
+    """The checks, and for each grouped part one that stands for it: the worst, with the others named."""
+    found = list(checks)
+    for part in GROUPED_PARTS:
+        members = [check for check in found if check.part == part and check.name != part]
+        if not members:
+            continue
+        worst = next(
+            (check for verdict in ("critical", "warning", "ok") for check in members if check.verdict == verdict),
+            members[0],
+        )  # fmt: skip
+        also = [check.name for check in members if check.verdict in ("critical", "warning") and check is not worst]  # fmt: skip
+        message = worst.message + (f" Also bad: {', '.join(also)}." if also else "")
+        found.append(replace(worst, name=part, message=message))
+    return found
+
+
 @dataclass(frozen=True)
 class Memory:
     """What is known before a survey: states of checks, and alerts that are not settled."""
@@ -106,6 +128,9 @@ def decide(
     states = []
     answers = {check.name: check for check in checks}
     for check in answers.values():
+        if check.part in GROUPED_PARTS and check.name != check.part:
+            states.append(remember(memory.states.get(check.name), check, now, policy))
+            continue
         state, alert = observe(
             memory.states.get(check.name), open_now.get(check.name), check, now, policy
         )

@@ -23,6 +23,7 @@ from runbook_lib.health.alerts.database_book import (
     save_states,
     take_turn,
 )
+from runbook_lib.health.alerts.decisions import with_groups
 from runbook_lib.health.alerts.file_book import FileBook
 from runbook_lib.health.alerts.messages import Place, short_id
 from runbook_lib.health.alerts.outbox import compose
@@ -74,6 +75,7 @@ class Desk:
 
     def observe(self, database: Database | None, checks: Sequence[Check]) -> Observed:
         """Takes up one survey. Never raises for the database: then the file takes its place."""
+        checks = with_groups(checks)
         if database is None:
             return self._observe_in_file(checks, "There is no database.")
         try:
@@ -93,7 +95,7 @@ class Desk:
             save_states(transaction, self.file_book.states_since_away())
             memory = read_memory(transaction)
             decided = decide_and_save(transaction, memory, checks, now, self.policy)
-            deliveries = compose(decided.notices, self.targets, self.place, now)
+            deliveries = compose(decided.notices, checks, self.targets, self.place, now)
             deliveries += due_reports(
                 transaction, checks, policy=self.policy, targets=self.targets, place=self.place,
                 monitor=self.monitor, now=now,

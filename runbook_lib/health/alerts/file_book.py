@@ -84,7 +84,7 @@ class FileBook:
                 tuple(alert_of(alert) for alert in found["alerts"].values()),
             )
             decided = decide(memory, checks, now, policy)
-            deliveries = compose(decided.notices, targets, place, now)
+            deliveries = compose(decided.notices, checks, targets, place, now)
             # On the disk before it is sent: the record must not hang on a message's fate.
             for alert in decided.alerts:
                 self._spool.put("alert", as_record(alert))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from runbook_lib.policy import Policy
 from runbook_lib.settings import Settings
 
 SHORT_ID_CHARACTERS = 8
+_SHOWN_OTHERS = 8
 _TITLE_CHARACTERS = 140
 # Which vendor is behind a part; a database's is known by its host alone.
 _VENDORS = {"openai": "openai", "wordpress": "wordpress"}
@@ -49,13 +50,15 @@ def title(notice: Notice) -> str:
     return one_line(f"{words}: {alert.cause} · {message}", _TITLE_CHARACTERS)
 
 
-def body(notice: Notice, place: Place, now: datetime) -> str:
-    """Everything else, the most useful first. Holds no secret."""
+def body(notice: Notice, place: Place, now: datetime, bad: Sequence[str] = ()) -> str:
+    """Everything else, the most useful first. `bad` names what is critical now. Holds no secret."""
     alert = notice.alert
     lines = [_ended(alert) if notice.kind == "resolved" else _message(alert)]
     lines.append(f"Since {moment(alert.since)} ({length(now - alert.since)}). {_seen(alert)}")
     if notice.kind != "resolved":
         lines += [*_why_again(notice), *_figures(alert), *_what_to_do(alert, place), *_who(alert, place)]  # fmt: skip
+    if others := [name for name in bad if name != alert.cause]:
+        lines.append(f"Critical just now as well: {', '.join(others[:_SHOWN_OTHERS])}.")
     lines.append(f"Pipeline {place.pipeline} · alert {short_id(alert.alert_id)}")
     if notice.kind != "resolved":
         lines.append(_acknowledge(alert, place))

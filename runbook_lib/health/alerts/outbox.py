@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from runbook_lib.health.alerts.decisions import GROUPED_PARTS
 from runbook_lib.health.alerts.messages import Place, body, severity_of, title
 from runbook_lib.health.alerts.records import Delivery
 from runbook_lib.health.alerts.rules import Notice
 from runbook_lib.health.alerts.targets import Target
+from runbook_lib.health.checks import Check
 from runbook_lib.policy import Alerting
 
 
 def compose(
-    notices: Iterable[Notice], targets: Sequence[Target], place: Place, now: datetime
-) -> list[Delivery]:
-    """What is to be sent of these notices, written out."""
+    notices: Iterable[Notice], checks: Iterable[Check], targets: Sequence[Target], place: Place,
+    now: datetime,
+) -> list[Delivery]:  # fmt: skip
+    """What is to be sent of these notices, written out, each with what else is not well just now."""
+    bad = [check.name for check in checks if check.verdict == "critical" and check.part not in GROUPED_PARTS]  # fmt: skip
     return [
         Delivery(
             kind=notice.kind, severity=severity_of(notice), target_key=target.key,
-            target=target.name, title=title(notice), body=body(notice, place, now), created_at=now,
+            target=target.name, title=title(notice), body=body(notice, place, now, bad), created_at=now,
             next_attempt_at=now, alert_id=notice.alert.alert_id,
         )
         for notice in notices

@@ -31,7 +31,7 @@ def due_reports(
     targets: Sequence[Target], place: Place, monitor: str, now: datetime,
 ) -> list[Delivery]:  # fmt: skip
     """What is to be sent of the reports that are due now, each claimed and filed."""
-    rates = [check for check in checks if check.part in ("failures", "rates")]
+    rates = [check for check in checks if check.part == "failures" and check.name != "failures"]
     found = []
     for kind, unit, when, shown in (
         ("hourly_health", "hour", policy.alerting.hourly_health, checks),
@@ -43,7 +43,7 @@ def due_reports(
             continue
         verdict = worst_verdict(shown)
         sends = _sends(when, verdict)
-        text = _text(shown)
+        text = _text(shown, every=kind == "daily_failure_rate")
         transaction.run(
             _SQL["file_report"], kind=kind, due_at=claimed.due_at, verdict=verdict, message=text,
             sent=sends and bool(targets),
@@ -66,11 +66,11 @@ def _sends(when: When, verdict: str) -> bool:
     return when == "always" or (when == "not_well" and verdict in _SEVERITIES)
 
 
-def _text(checks: Sequence[Check]) -> str:
+def _text(checks: Sequence[Check], *, every: bool) -> str:
     order = ("critical", "warning", "not_allowed", "not_enough_data", "ok")
     counts = {verdict: sum(check.verdict == verdict for check in checks) for verdict in order}
     said = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in counts.items() if count)  # fmt: skip
     worst = sorted(checks, key=lambda check: order.index(check.verdict))
     lines = [f"{check.verdict.replace('_', ' ')}: {check.name} · {one_line(check.message, 200)}"
-             for check in worst[:_SHOWN_CHECKS] if check.verdict != "ok" or len(checks) <= 4]  # fmt: skip
+             for check in worst[:_SHOWN_CHECKS] if check.verdict != "ok" or every]  # fmt: skip
     return "\n".join([f"{len(checks)} checks: {said or 'none'}.", *lines])
