@@ -237,6 +237,27 @@ def _default_vendors() -> dict[str, Vendor]:
     }  # fmt: skip
 
 
+class Retention(Section):
+    """How long runs stay in the archive. What is let go leaves an entry in the chain."""
+
+    # 0: for ever.
+    keep_days: int = Field(0, ge=0, le=36_500)
+    # procedure (chapter/name) → days, where they differ.
+    keep_days_by_procedure: dict[str, int] = Field(default_factory=dict)
+    # Runs that a reviewer signed stay, whatever their age.
+    keep_signed_off: bool = True
+
+    @field_validator("keep_days_by_procedure")
+    @classmethod
+    def _whole_days(cls, value: dict[str, int]) -> dict[str, int]:
+        for name, days in value.items():
+            if "/" not in name or not 0 <= days <= 36_500:
+                raise ValueError(
+                    f"{name!r} = {days}: a procedure is chapter/name, days are 0 to 36500"
+                )
+        return value
+
+
 class Policy(Section):
     """Everything that a team decides for itself, read once and frozen."""
 
@@ -247,6 +268,7 @@ class Policy(Section):
     quiet_hours: QuietHours = QuietHours()
     alerting: Alerting = Alerting()
     maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+    retention: Retention = Retention()
     # Who may create jobs: values of content_jobs.source and created_by. Empty: everybody.
     known_producers: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.archived_runs import add_run, file_run
 from benchmarks.tampering import TAMPERINGS, Archive, Finding, overwrite
 from runbook_lib.archive import chain
+from runbook_lib.archive.export import export
 from runbook_lib.archive.store import FolderStore, open_store
 from runbook_lib.archive.verification import read_anchors, verify_archive
 from runbook_lib.database import Database
@@ -38,7 +39,10 @@ def named_in(findings: list[dict[str, Any]]) -> set[Finding]:
     return {(each["entry"], each["kind"]) for each in findings}
 
 
-def test_every_tampering_is_named_and_nothing_else(archive: Archive, settings: Settings) -> None:
+def test_every_tampering_is_named_and_nothing_else(
+    archive: Archive, settings: Settings, tmp_path: Path
+) -> None:
+    """By the command, and by the `verify.py` of an export."""
     archive.keep()
     anchors, missed = [archive.anchor.as_text()], {}
     for tampering in TAMPERINGS:
@@ -46,6 +50,12 @@ def test_every_tampering_is_named_and_nothing_else(archive: Archive, settings: S
         found = verify_archive(archive.database, archive.store, settings, anchors=anchors)
         if (named := named_in(found.findings)) != tampering.findings(archive):
             missed[tampering.name] = named
+        zipped = tmp_path / f"{len(missed)}-{tampering.name}.zip"
+        exported = export(
+            archive.database, archive.store, "all", zipped, actor="ana", anchors=anchors
+        )
+        if named_in(exported.findings) != named:
+            missed[f"{tampering.name}, exported"] = named_in(exported.findings)
         if tampering.needs_anchor:
             assert verify_archive(archive.database, archive.store, settings).findings == []
         archive.restore()

@@ -89,7 +89,7 @@ def test_the_eight_functions_of_the_runbook_are_there() -> None:
         ("content-automation", {"action": "enque", "topic": "x"}, 400, "Did you mean enqueue?"),
         ("content-automation", {"action": "enqueue"}, 400, "enqueue needs a topic"),
         ("content-automation", {"action": "status", "topic": "x"}, 400, "topic does not belong"),
-        ("content-automation", {"job_id": "17"}, 400, "job_id"),
+        ("content-automation", {"job_id": "17"}, 404, "job id"),
         ("content-automation", {"job_id": "00000000-0000-4000-8000-000000000000"}, 404, "no job"),
     ],
 )

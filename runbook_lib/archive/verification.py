@@ -88,15 +88,21 @@ def gather(
     """What there is, as `verify.check` takes it; the chain's end; other chains in the same place."""
     # Objects are listed first: what is listed is then entered in what is read after, or under way.
     names = list(store.names())
-    with database.transaction(read_only=True, deadline_seconds=READING_DEADLINE_SECONDS) as reading:
-        reading.run(_SQL["hold_snapshot"])
-        head = chain.read_head(reading)
-        seen = _rows(reading, head)
+    seen, _, head = read_rows(database)
     seen["open_runs"] |= waiting_runs(settings)
     entries = [verify.parsed(text) for text in seen["entries"].values()]
     named = {each["name"] for entry in entries if entry for each in _named(entry)}
     others = _read_objects(store, names, named, seen)
     return seen, head, others
+
+
+def read_rows(database: Database) -> tuple[dict[str, Any], dict[str, str], Head]:
+    """What the database holds, of one moment: for `verify.check`, rows as canonical text, the chain's end."""
+    with database.transaction(read_only=True, deadline_seconds=READING_DEADLINE_SECONDS) as reading:
+        reading.run(_SQL["hold_snapshot"])
+        head = chain.read_head(reading)
+        seen, texts = _rows(reading, head)
+    return seen, texts, head
 
 
 def waiting_runs(settings: Settings) -> set[str]:
@@ -111,7 +117,7 @@ def row_as_recorded(row: dict[str, Any], record: dict[str, Any] | None) -> dict[
     return {name: plain[name] for name in record if name in plain} if record else plain
 
 
-def _rows(reading: Transaction, head: Head) -> dict[str, Any]:
+def _rows(reading: Transaction, head: Head) -> tuple[dict[str, Any], dict[str, str]]:
     found = reading.rows(_SQL["all_entries"])
     entries = {row.sequence: row.entry for row in found}
     records = {row.sequence: row.record for row in found if row.record is not None}
@@ -120,12 +126,12 @@ def _rows(reading: Transaction, head: Head) -> dict[str, Any]:
     for row in reading.rows(_SQL["records_of_runs"]):
         now = row_as_recorded(row._asdict(), recorded.get(row.run_id))
         rows[f"notebook_runs/{row.run_id}"] = now
-        texts[f"notebook_runs/{row.run_id}"] = sha256(canonical(now))
+        texts[f"notebook_runs/{row.run_id}"] = canonical(now)
     wanted = {each["name"] for text in entries.values() for each in verify.parsed(text).get("rows", ())}  # fmt: skip
     for row in reading.rows(_SQL["actions_of_runs"]):
         if (name := f"admin_actions/{row.action_id}") in wanted:
-            texts[name] = sha256(canonical(row._asdict()))
-    return {
+            texts[name] = canonical(row._asdict())
+    seen = {
         "chain": head.chain,
         "first": 1,
         "complete": None,
@@ -134,9 +140,10 @@ def _rows(reading: Transaction, head: Head) -> dict[str, Any]:
         "records": records,
         "uncopied": {row.sequence for row in found if row.uncopied},
         "rows": rows,
-        "found": texts,
+        "found": {name: sha256(text) for name, text in texts.items()},
         "open_runs": {row.run_id for row in reading.rows(_SQL["runs_under_way"])},
     }
+    return seen, texts
 
 
 def _latest_records(entries: dict[int, str], records: dict[int, str]) -> dict[str, dict[str, Any]]:
@@ -153,6 +160,13 @@ def _latest_records(entries: dict[int, str], records: dict[int, str]) -> dict[st
 
 def _named(entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [*entry["objects"], entry["record"]]
+
+
+def everything_beside(store: Store, seen: dict[str, Any]) -> tuple[dict[int, str], list[str]]:
+    """The entries that stand beside the objects, and the names of all objects, entered or not."""
+    found = {**seen, "found": {}}
+    _read_objects(store, list(store.names()), set(), found)
+    return found["copies"], sorted(found["found"])
 
 
 def _read_objects(

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Checks archived runs: do chain, objects and rows agree, and what was done to them if not?
 
 Beside an export: `python3 verify.py [--anchor TEXT|FILE]… [--json]`. It needs Python 3.8 and nothing
@@ -121,8 +120,9 @@ def read_export(folder: Path, anchors: list[Any]) -> dict[str, Any]:
     seen = {**json.loads((folder / "evidence.json").read_text("ascii")), "anchors": anchors}
     seen["entries"] = {int(n): text for n, text in seen["entries"].items()}
     seen["records"] = {int(n): text for n, text in seen["records"].items()}
-    seen["found"] = {name: digest(text) for name, text in seen["rows"].items()}
-    seen["rows"] = {name: json.loads(text) for name, text in seen["rows"].items()}
+    rows = {f"{path.parent.name}/{path.stem}": path for path in folder.glob("rows/*/*.json")}
+    seen["found"] = {name: digest(path.read_bytes()) for name, path in rows.items()}
+    seen["rows"] = {name: json.loads(path.read_text("ascii")) for name, path in rows.items()}
     seen["copies"], objects = {}, folder / "objects"
     for path in filter(Path.is_file, objects.rglob("*")):
         name, data = path.relative_to(objects).as_posix(), path.read_bytes()

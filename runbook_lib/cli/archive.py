@@ -14,7 +14,7 @@ from runbook_lib.archive.entries import find_entry, state_of_notebook
 from runbook_lib.archive.notebook_files import replace_atomically
 from runbook_lib.archive.search import Query, condition, read_time, search, series
 from runbook_lib.archive.store import FolderStore, Store, open_store
-from runbook_lib.cli import archive_evidence
+from runbook_lib.cli import archive_evidence, archive_upkeep
 from runbook_lib.cli.output import json_option, print_json, print_table
 from runbook_lib.database import open_database
 from runbook_lib.errors import (
@@ -51,6 +51,9 @@ def archive() -> None:
 
 archive.add_command(archive_evidence.verify)
 archive.add_command(archive_evidence.anchor)
+archive.add_command(archive_upkeep.sign)
+archive.add_command(archive_upkeep.export)
+archive.add_command(archive_upkeep.prune)
 
 
 @archive.command("list")

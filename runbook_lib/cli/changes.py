@@ -27,6 +27,7 @@ KIND_MODULES = (
     "runbook_lib.pipeline.retries",
     "runbook_lib.pipeline.posts",
     "runbook_lib.health.remote_sweeper",
+    "runbook_lib.archive.retention",
 )
 
 execute_option = click.option("--execute", is_flag=True, help="Do it; without this it is dry.")

@@ -98,3 +98,37 @@ SELECT sequence, kind, entry, record
 FROM archive_entries
 WHERE subject = %(subject)s
 ORDER BY sequence;
+
+-- name: runs_to_prune
+-- Runs that ended longer ago than their procedure's period; the oldest first, with how many there are in all.
+SELECT
+    run_id::text, procedure, status, verdict, actor, started_at, ended_at, count(*) OVER () AS run_count
+FROM notebook_runs
+CROSS JOIN LATERAL (
+    SELECT coalesce((%(by_procedure)s::jsonb ->> procedure)::integer, %(keep_days)s) AS days
+) AS period
+WHERE days > 0
+AND ended_at < %(now)s::timestamptz - make_interval(days => days)
+AND (%(procedure)s::text IS NULL OR procedure = %(procedure)s)
+AND NOT (
+    %(keep_signed_off)s
+    AND EXISTS (
+        SELECT
+        FROM archive_entries
+        WHERE subject = run_id::text AND kind = 'sign_off'
+    )
+)
+ORDER BY ended_at, run_id
+LIMIT %(limit)s;
+
+-- name: remove_run
+-- Removes a run's row; its entries stay.
+DELETE FROM notebook_runs
+WHERE run_id = %(run_id)s::uuid AND ended_at IS NOT NULL
+RETURNING procedure, started_at, ended_at;
+
+-- name: empty_records
+-- Removes the records of these entries; the entries keep their digests, and the chain stays whole.
+UPDATE archive_entries
+SET record = NULL
+WHERE sequence = ANY (%(sequences)s);
