@@ -26,6 +26,7 @@ from runbook_lib.health.probes.configuration import Configuration
 from runbook_lib.health.probes.mapping import probe_mapping
 from runbook_lib.health.relations import require_known
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings, load_settings
+from runbook_lib.workbench.programs import lasting_programs
 
 NewDatabase = Callable[..., Database]
 KEY = "service-role-key-of-theirs"
@@ -207,6 +208,13 @@ def test_a_sweeper_that_refuses_or_is_not_there_is_said_in_words(httpserver: HTT
         remote_sweeper.call_sweeper(Settings(runbook_functions_url="http://127.0.0.1:1"))
     with pytest.raises(ConfigurationError, match="RUNBOOK_FUNCTIONS_URL is not set"):
         remote_sweeper.sweeper_url(Settings())
+
+
+def test_no_worker_is_kept_running_beside_a_pipeline_that_has_its_own(tmp_path: Path) -> None:
+    theirs = Settings(database_url="postgresql://db/x", runbook_mapping=tmp_path / "mapping.toml")
+    names = [program.name for program in lasting_programs(Settings())]
+    assert [program.name for program in lasting_programs(theirs)] == names[1:]
+    assert names[0] == "worker"
 
 
 def test_a_nonsensical_age_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,12 +32,16 @@ def worker_command(*arguments: str) -> list[str]:
 
 
 def lasting_programs(settings: Settings) -> list[Program]:
-    """What `runbook up` keeps running, in the order of starting. The console listens where they say."""
+    """What `runbook up` keeps running, in the order of starting. The console listens where they say.
+
+    A pipeline that is not ours has a worker of its own.
+    """
     worker_grace = settings.runbook_stop_grace_seconds + HAND_BACK_SECONDS
     scheduler = runbook_command("schedule", "start")
     console = runbook_command("console", "--quiet", "--address", settings.runbook_console_address)
+    worker = [] if settings.attached else [Program("worker", worker_command(), worker_grace)]
     return [
-        Program("worker", worker_command(), worker_grace),
+        *worker,
         Program("scheduler", scheduler, SCHEDULER_STOP_GRACE_SECONDS),
         Program("console", console, CONSOLE_STOP_GRACE_SECONDS),
         Program("monitor", runbook_command("monitor"), MONITOR_STOP_GRACE_SECONDS),

@@ -56,7 +56,9 @@ def stay_up(settings: Settings, actor: str) -> int:
 
 def addresses(settings: Settings, database: Database, providers: Providers) -> list[str]:
     """Where things are, without secrets."""
-    embedded = "" if settings.database_url else " (embedded; `runbook db url` shows the password)"
+    embedded = (
+        "" if settings.own_tables_url() else " (embedded; `runbook db url` shows the password)"
+    )
     lines = [f"Database:  {database.address}{embedded}", f"Providers: {providers.describe()}"]
     if providers.wordpress.sandboxed:
         lines.append(f"Sandbox:   {providers.wordpress.url}")
