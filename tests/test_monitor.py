@@ -86,6 +86,7 @@ def scene(database: Database, home: Path) -> Iterator[Scene]:
         scene.end()
 
 
+@pytest.mark.long
 def test_two_monitors_tell_once_of_a_key_that_fails_of_the_database_and_of_an_address_that_hangs(
     scene: Scene, home: Path, database: Database
 ) -> None:
@@ -119,11 +120,11 @@ def test_two_monitors_tell_once_of_a_key_that_fails_of_the_database_and_of_an_ad
             scene.sandbox.control.set_fault("openai", "invalid_key")
             scene.add(3)
             scene.start_worker()
-            wait_until_told("queue.pauses", "CRITICAL")
+            wait_until_told("openai.key", "CRITICAL")
             # One address takes connections and never answers: it holds nothing up, and is an alarm.
             wait_until_told("alerts.delivery", "CRITICAL")
             scene.sandbox.control.clear_faults()
-            wait_until_told("queue.pauses", "CRITICAL", "RECOVERED")
+            wait_until_told("openai.key", "CRITICAL", "RECOVERED")
 
             # The database is gone, and it is told all the same; then it is back, and that is told.
             proxy.set_fault("refuse")

@@ -38,14 +38,14 @@ class OnATerminal:
         os.close(terminal)
 
     def wait_for(self, *texts: str) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while not all(text in self._read() for text in texts):
             assert time.monotonic() < until, self.said
             assert self.process.poll() is None, self.said
             time.sleep(0.05)
 
     def wait(self) -> int:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while self.process.poll() is None:
             assert time.monotonic() < until, self._read()
             self._read()
