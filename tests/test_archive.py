@@ -336,3 +336,22 @@ def test_what_is_no_id_of_a_run_is_refused(run_id: str, database: Database, comm
 
 def test_a_run_that_does_not_exist_is_said(database: Database, command: Any) -> None:
     assert isinstance(command("show", "0000-beef").exception, NotFoundError)
+
+
+def test_an_object_store_keeps_what_a_folder_keeps(home: Path) -> None:
+    place = f"memory://archive-{home.parent.name}/runs"
+    store = open_store(Settings(runbook_home=home, runbook_archive=place))
+    assert list(store.names()) == []
+    stored = store.write("weekly/one.ipynb", b"\0data")
+    assert (store.read(stored.name), store.found(stored.name)) == (b"\0data", stored)
+    with pytest.raises(CouldNotBeDone, match="nothing in it is overwritten"):
+        store.write("weekly/one.ipynb", b"other")
+    assert list(store.names()) == ["weekly/one.ipynb"]
+    assert store.address("weekly/one.ipynb") == f"{place}/weekly/one.ipynb"
+    for name in ("../x", "a/../x", "/x", "a\0b"):
+        with pytest.raises(UsageError):
+            store.write(name, b"x")
+    assert store.remove("weekly/one.ipynb")
+    assert not store.remove("weekly/one.ipynb")
+    with pytest.raises(NotFoundError):
+        store.read("weekly/one.ipynb")
