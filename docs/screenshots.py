@@ -1,6 +1,8 @@
 """Makes the pictures of docs/images from what `make demo` archived: `python docs/screenshots.py`.
 
 Needs Chromium or Chrome. With a folder as argument, it takes that archive instead of the demo's.
+`python docs/screenshots.py console [FOLDER]` makes pictures of every page of the console instead, narrow
+and wide, light and dark, over a database of its own with two days of history, with the network blocked.
 """
 
 from __future__ import annotations
@@ -18,11 +20,19 @@ ARCHIVES = (ROOT / ".runbook" / "demo" / "archive", ROOT / ".runbook" / "archive
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # picture → procedure, width and height of the window
 PICTURES = {"weekly_performance_review.png": ("weekly/performance_review", 1000, 2080)}
+CONSOLE_PAGES = {
+    "overview": "/", "alerts": "/alerts", "jobs": "/jobs", "hostile": "/jobs?class=mystery",
+    "brakes": "/brakes", "procedures": "/procedures", "procedure": "/procedures/weekly/performance_review",
+    "runs": "/runs", "schedules": "/schedules", "changes": "/changes?kind=jobs.retry#plan",
+    "access": "/access", "nothing": "/nothing",
+}  # fmt: skip
 COLOURS = 64
 LIMIT_BYTES = 300_000
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["console"]:
+        return console_pictures(Path(sys.argv[2] if len(sys.argv) > 2 else "console-pictures"))
     archives = [Path(sys.argv[1])] if len(sys.argv) > 1 else ARCHIVES
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -39,6 +49,46 @@ def main() -> int:
         print(
             f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB, from {page.name}"
         )
+    return 0
+
+
+def console_pictures(folder: Path) -> int:
+    """Every page of the console, as people see it; says which do not fit their window."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from chromium import browser, open_tab
+    from console_content import fill
+    from running_console import running_console
+
+    from runbook_lib.credentials.console_tokens import login_link
+    from runbook_lib.database import open_database
+    from runbook_lib.settings import Settings
+
+    if browser() is None:
+        print(f"None of {', '.join(BROWSERS)} is installed.", file=sys.stderr)
+        return 3
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings(_env_file=None, database_url=None, runbook_home=Path(home))
+        with open_database(settings) as database:
+            fill(database)
+            with running_console(settings, database) as console, open_tab() as tab:
+                address = console.url.removeprefix("http://")
+                reachable = settings.model_copy(update={"runbook_console_address": address})
+                tab.open(login_link(reachable, "ana"))
+                tab.wait_until("location.pathname === '/' && document.readyState === 'complete'")
+                for name, path in CONSOLE_PAGES.items():
+                    for width, dark in ((360, True), (360, False), (1200, True), (1200, False)):
+                        tab.look(width, dark=dark)
+                        tab.open(console.url + path)
+                        if tab.value("document.documentElement.scrollWidth") > width:
+                            print(f"{path} does not fit {width} pixels")
+                        tab.picture(folder / f"{name}_{width}_{'dark' if dark else 'light'}.png")
+                outside = [
+                    url for url in tab.requested if not url.startswith((console.url, "about:"))
+                ]
+                print(
+                    f"{folder}: {4 * len(CONSOLE_PAGES)} pictures; requests to elsewhere: {len(outside)}"
+                )
     return 0
 
 

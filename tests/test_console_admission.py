@@ -17,7 +17,7 @@ from running_console import Browser, RunningConsole
 
 from runbook_lib.console.admission import allowed_hosts
 from runbook_lib.console.application import create
-from runbook_lib.console.failed_logins import IN_ALL, PER_CLIENT, FailedLogins
+from runbook_lib.console.failed_logins import IN_ALL, PER_PERSON, PER_PROGRAM, FailedLogins
 from runbook_lib.console.sessions import SESSION_SECONDS, Sessions
 from runbook_lib.credentials.console_tokens import issue_login, load_tokens, redeem_login
 from runbook_lib.errors import ConfigurationError
@@ -210,7 +210,7 @@ def test_failed_logins_are_limited_and_lock_nobody_out(console: RunningConsole) 
     def status(token: str) -> requests.Response:
         return console.get("/jobs", token)
 
-    answers = [status(f"wrong token {number}") for number in range(PER_CLIENT * 3)]
+    answers = [status(f"wrong token {number}") for number in range(PER_PROGRAM * 3)]
     assert answers[-1].status_code == 429
     assert 0 < int(answers[-1].headers["retry-after"]) <= 60
     assert status(console.house.tokens.read).status_code == 200
@@ -219,8 +219,8 @@ def test_failed_logins_are_limited_and_lock_nobody_out(console: RunningConsole) 
 
 def test_failures_are_counted_by_client_and_in_all() -> None:
     now = [0.0]
-    failures = FailedLogins(lambda: now[0])
-    assert [failures.record("a") for _ in range(PER_CLIENT)] == [0] * PER_CLIENT
+    failures = FailedLogins(PER_PERSON, lambda: now[0])
+    assert [failures.record("a") for _ in range(PER_PERSON)] == [0] * PER_PERSON
     assert failures.record("a") == 6
     assert failures.record("b") == 0
     assert max(failures.record(f"client {number}") for number in range(IN_ALL)) > 0

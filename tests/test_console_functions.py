@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,3 +99,27 @@ def test_the_openapi_document_names_every_function_and_how_to_come_in(
         for method in ("get", "post"):
             security = document["paths"][PATH + name][method]["security"]
             assert ({} in security) == (name == "health")
+
+
+def test_schemathesis_finds_nothing(console: RunningConsole, tmp_path: Path) -> None:
+    _search_for_faults(console, tmp_path, "--phases", "fuzzing", "--max-examples", "2")
+
+
+@pytest.mark.long
+def test_schemathesis_finds_nothing_in_a_longer_search(
+    console: RunningConsole, tmp_path: Path
+) -> None:
+    _search_for_faults(console, tmp_path, "--max-examples", "60")
+
+
+def _search_for_faults(console: RunningConsole, folder: Path, *options: str) -> None:
+    """Lets schemathesis make requests out of the OpenAPI document, fitting and unfitting ones."""
+    program = Path(sys.executable).with_name("schemathesis")
+    token = f"Authorization: Bearer {console.house.tokens.write}"
+    searched = subprocess.run(
+        [str(program), "run", f"{console.url}/openapi.json", "-H", token, "--seed", "1",
+         "--request-timeout", "60", *options],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert searched.returncode == 0, searched.stdout[-4000:] + searched.stderr[-1000:]
+    assert "passed" in searched.stdout

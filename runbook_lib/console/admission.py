@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 
-from runbook_lib.console.failed_logins import FailedLogins
+from runbook_lib.console.failed_logins import PER_PERSON, PER_PROGRAM, FailedLogins
 from runbook_lib.console.sessions import Session, Sessions
 from runbook_lib.credentials.console_tokens import Scope, Tokens
 from runbook_lib.functions import FUNCTIONS as FUNCTION_NAMES
@@ -102,7 +102,8 @@ class Admission:
         self._settings = settings
         self._tokens = tokens
         self._sessions = sessions
-        self._failures = FailedLogins()
+        self._failures = FailedLogins(PER_PROGRAM)
+        self._failures_at_login = FailedLogins(PER_PERSON)
         self._hosts = allowed_hosts(settings)
         self._public_url = (settings.runbook_public_url or "").rstrip("/")
 
@@ -123,9 +124,12 @@ class Admission:
             self._require_scope(request, caller)
         return caller
 
-    def wrong_token(self, client: str) -> Refused:
-        """What somebody is answered who gave a token that is none."""
-        if seconds := self._failures.record(client):
+    def wrong_token_at_login(self, client: str) -> Refused:
+        """What somebody is answered who typed a token that is none."""
+        return self._wrong_token(self._failures_at_login.record(client))
+
+    def _wrong_token(self, seconds: int) -> Refused:
+        if seconds:
             return Refused(
                 429, f"Too many wrong tokens. Come again in {seconds} s, with the right one.",
                 retry_after=seconds,
@@ -149,7 +153,7 @@ class Admission:
         scheme, _, token = given.partition(" ")
         scope = self._tokens.scope_of(token.strip())
         if scheme.lower() != "bearer" or scope is None:
-            refused = self.wrong_token(request.client)
+            refused = self._wrong_token(self._failures.record(request.client))
             refused.curl = self._curl(request)
             raise refused
         actor = request.headers.get("x-runbook-actor", "").strip()[:100]

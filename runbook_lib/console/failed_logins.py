@@ -12,8 +12,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-PER_CLIENT = 10
-IN_ALL = 100
+# A program may be set up wrongly and try again and again; a person types few tokens.
+PER_PROGRAM = 60
+PER_PERSON = 10
+IN_ALL = 300
 WINDOW_SECONDS = 60.0
 _MOST_CLIENTS = 2000
 
@@ -21,7 +23,8 @@ _MOST_CLIENTS = 2000
 class FailedLogins:
     """Counts failures in buckets that empty within a minute."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_client: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_client = per_client
         self._clock = clock
         self._lock = threading.Lock()
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -32,7 +35,7 @@ class FailedLogins:
         now = self._clock()
         with self._lock:
             self._all, wait_all = _add(self._all, now, IN_ALL)
-            level, wait = _add(self._levels.pop(client, (0.0, now)), now, PER_CLIENT)
+            level, wait = _add(self._levels.pop(client, (0.0, now)), now, self._per_client)
             self._levels[client] = level
             while len(self._levels) > _MOST_CLIENTS:
                 self._levels.popitem(last=False)

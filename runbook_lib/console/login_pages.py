@@ -31,7 +31,9 @@ def log_in(request: Request, house: TheHouse, fields: Fields) -> Response:
     """Exchanges a token for a cookie. The token of a link is used up; a lasting one needs a name."""
     login = _login(house, fields)
     if login is None:
-        refused = house.admission.wrong_token(request.client.host if request.client else "-")
+        refused = house.admission.wrong_token_at_login(
+            request.client.host if request.client else "-"
+        )
         if refused.status == 429:
             raise refused
         return house.pages.show(
