@@ -101,6 +101,7 @@ def test_the_openapi_document_names_every_function_and_how_to_come_in(
             assert ({} in security) == (name == "health")
 
 
+@pytest.mark.long
 def test_schemathesis_finds_nothing(console: RunningConsole, tmp_path: Path) -> None:
     _search_for_faults(console, tmp_path, "--phases", "fuzzing", "--max-examples", "2")
 

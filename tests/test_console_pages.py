@@ -327,6 +327,22 @@ def test_a_procedure_is_run_from_its_page_and_its_archived_page_can_do_nothing(
         assert "succeeded" in listed
 
 
+def test_a_run_that_goes_on_is_shown_and_asked_to_end(
+    console: RunningConsole, ana: Browser
+) -> None:
+    assert console.database is not None
+    with console.database.transaction() as transaction:
+        run_id = transaction.value(
+            "INSERT INTO notebook_runs (procedure, actor, trigger, host, pid, source_sha256, cells_total, cells_done) "
+            "VALUES ('drill/long', 'bob', 'manual', 'elsewhere', 1, 'x', 9, 4) RETURNING run_id::text"
+        )
+    page = ana.get(f"/runs/{run_id}").text
+    assert "Cell 4 of 9" in page
+    assert "asked to end" in ana.send(f"/runs/{run_id}/cancel", {}).text
+    asked = "SELECT cancel_requested_by FROM notebook_runs WHERE run_id = %(id)s::uuid"
+    assert value(console.database, asked, id=run_id) == "ana"
+
+
 def test_with_the_database_down_every_page_says_so_and_the_console_stays(
     new_console: Callable[..., Any],
 ) -> None:

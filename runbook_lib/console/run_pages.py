@@ -11,10 +11,11 @@ from starlette.responses import Response
 
 from runbook_lib.archive.entries import find_entry, state_of_notebook
 from runbook_lib.archive.store import open_store
-from runbook_lib.console.house import TheContext, TheHouse
+from runbook_lib.console.house import TheCaller, TheContext, TheHouse
 from runbook_lib.database.statements import load
 from runbook_lib.errors import NotFoundError, RunbookError, UsageError
 from runbook_lib.health.context import Context
+from runbook_lib.procedures.pulse import request_cancel
 
 router = APIRouter(include_in_schema=False)
 ROWS_ON_A_PAGE = 50
@@ -78,6 +79,16 @@ def archived_page(house: TheHouse, context: TheContext, run_id: UUID) -> Respons
         page, media_type="text/html; charset=utf-8",
         headers={"content-security-policy": ARCHIVED_POLICY, "x-frame-options": "SAMEORIGIN"},
     )  # fmt: skip
+
+
+@router.post("/runs/{run_id}/cancel")
+def cancel_run(house: TheHouse, context: TheContext, caller: TheCaller, run_id: UUID) -> Response:
+    """Asks a run to end, wherever it goes on; what was done until then is archived."""
+    try:
+        request_cancel(context.sources.bookkeeping, str(run_id), caller.actor)
+    except RunbookError as error:
+        return house.pages.refused(f"/runs/{run_id}", error)
+    return house.pages.done(f"/runs/{run_id}", "The run was asked to end.")
 
 
 @router.get("/diff/{first}/{second}")
