@@ -93,7 +93,7 @@ def test_ctrl_c_stops_the_worker_and_the_scheduler_and_nothing_is_left(
     assert on_a_terminal.wait() == 0
     assert "worker_stopped" in on_a_terminal.said
     # The database and the sandbox linger for a second, in case somebody comes; then they stop as well.
-    assert psutil.wait_procs(programs, timeout=30)[1] == []
+    assert psutil.wait_procs(programs, timeout=120)[1] == []
 
 
 def test_without_a_terminal_it_takes_one_pass_and_ends(place: Path) -> None:
