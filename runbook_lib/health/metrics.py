@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
 
 from psycopg2.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
@@ -91,15 +92,17 @@ class History:
         `p95_seconds`, `p99_seconds`, `longest_seconds`; `last_completed_at`.
         """
         zone = zone_of(timezone)
-        now = self._now()
-        periods = days_until(last_day or now.astimezone(zone).date(), _positive(days, "days"), zone)
-        return self._by_period("day", periods, timezone)
+        with self._reading() as (transaction, now):
+            last = last_day or now.astimezone(zone).date()
+            periods = days_until(last, _positive(days, "days"), zone)
+            return _by_period(transaction, "day", periods, zone)
 
     def by_hour(self, hours: int = 24, timezone: str = "UTC") -> pandas.DataFrame:
         """One row an hour of the time zone's clock, the last one being this hour; else as `by_day`."""
         zone = zone_of(timezone)
-        periods = hours_until(self._now(), _positive(hours, "hours"), zone)
-        return self._by_period("hour", periods, timezone)
+        with self._reading() as (transaction, now):
+            periods = hours_until(now, _positive(hours, "hours"), zone)
+            return _by_period(transaction, "hour", periods, zone)
 
     def durations(
         self, since: datetime, until: datetime | None = None, by: By = "stage", *, completed: bool = True
@@ -110,11 +113,12 @@ class History:
         `longest_seconds`. Stage `own` is an attempt less the time inside calls to providers, `whole` all
         of it. `completed=False`: of the attempts that failed.
         """
-        period = self._quarters(since, until)
         stages = {"model": ["writing"], "provider": list(PROVIDER_OF_STAGE), "stage": list(STAGES)}
         if by not in stages:
             raise UsageError(f"Durations are by stage, model or provider, not by {by!r}.")
-        rows = self._durations([period], stages[by], by, completed)
+        with self._reading() as (transaction, now):
+            period = _quarters(since, until, now)
+            rows = _durations(transaction, [period], stages[by], by, completed)
         names = {"provider": PROVIDER_OF_STAGE}.get(by, {})
         order = {name: place for place, name in enumerate(STAGES)}
         rows.sort(key=lambda row: (order.get(row["name"], 0), row["name"]))
@@ -131,10 +135,8 @@ class History:
         (whether they were counted or, beyond 64, estimated), `counted` (whether failure rates count it),
         `first_seen`, `last_seen`, `sample_job`, `sample` (a masked error text), `meaning`, `advice`.
         """
-        now = self._now()
-        began, ends = floor_hour(since), until or now
-        with self._read(self._sources.bookkeeping) as transaction:
-            found = transaction.rows(_SQL["failures"], since=began, until=ends)
+        with self._reading() as (transaction, now):
+            found = transaction.rows(_SQL["failures"], since=floor_hour(since), until=until or now)
         total = sum(row.attempts for row in found)
         rows = []
         for row in found:
@@ -180,9 +182,9 @@ class History:
         `calls_without_price` (their cost is not in the sum, which then is a lower bound).
         """
         zone = zone_of(timezone)
-        now = self._now()
-        periods = days_until(last_day or now.astimezone(zone).date(), _positive(days, "days"), zone)
-        with self._read(self._sources.bookkeeping) as transaction:
+        with self._reading() as (transaction, now):
+            last = last_day or now.astimezone(zone).date()
+            periods = days_until(last, _positive(days, "days"), zone)
             found = transaction.rows(_SQL["cost_by_period"], **_moments(periods))
         columns = ("model", "calls", "prompt_tokens", "completion_tokens", "tokens", "cost_usd", "calls_without_price")  # fmt: skip
         rows = []
@@ -195,9 +197,9 @@ class History:
 
     def stored_runs(self, older_than_days: int = 30) -> pandas.DataFrame:
         """How many runs are kept: one row of `runs`, `old_runs` (older than that, to the hour), `oldest`, `newest`."""
-        before = self._now() - timedelta(days=older_than_days)
-        with self._read(self._sources.bookkeeping) as transaction:
-            row = transaction.row(_SQL["stored_runs"], before=floor_hour(before))
+        with self._reading() as (transaction, now):
+            before = floor_hour(now - timedelta(days=older_than_days))
+            row = transaction.row(_SQL["stored_runs"], before=before)
         return _frame([row._asdict()] if row else [], ["runs", "old_runs", "oldest", "newest"])
 
     def as_json(self, days: int = 7, hours: int = 24, timezone: str = "UTC") -> dict[str, Any]:
@@ -244,59 +246,20 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _by_period(self, name: str, periods: list[Period], timezone: str) -> pandas.DataFrame:
-        with self._read(self._sources.bookkeeping) as transaction:
-            counted = {
-                row.position: row
-                for row in transaction.rows(_SQL["attempts_by_period"], **_moments(periods))
-            }
-        times = {
-            row["position"]: row["times"]
-            for row in self._durations(periods, ["whole"], "stage", completed=True)
-        }
-        zone = zone_of(timezone)
-        rows = []
-        for position, period in enumerate(periods, start=1):
-            row = counted.get(position)
-            counts = {each: int(getattr(row, each)) if row else 0 for each in _COUNTS}
-            last = row.last_completed_at.astimezone(zone) if row and row.last_completed_at else None
-            rows.append({
-                name: period.label, **_with_rates(counts),
-                **times.get(position, dict.fromkeys(_TIMES, math.nan)), "last_completed_at": last,
-            })  # fmt: skip
-        return _frame(
-            rows, [name, *_with_rates(dict.fromkeys(_COUNTS, 0)), *_TIMES, "last_completed_at"]
-        )
-
-    def _durations(
-        self, periods: Sequence[Period], stages: list[str], by: By, completed: bool
-    ) -> list[dict[str, Any]]:
-        with self._read(self._sources.bookkeeping) as transaction:
-            found = transaction.rows(
-                _SQL["durations_by_period"],
-                by=by, stages=stages, completed=[completed], **_moments(periods),
-            )  # fmt: skip
-        return [
-            {"position": row.position, "name": row.name, "attempts": int(row.attempts), "times": _times(row)}
-            for row in found
-        ]  # fmt: skip
-
-    def _quarters(self, since: datetime, until: datetime | None) -> Period:
-        now = self._now()
-        began = floor_quarter(since)
-        ends = floor_quarter(until) if until else floor_hour(now) + HOUR
-        return Period(began, began, ends)
-
     def _now(self) -> datetime:
-        """The database's clock; brings the rollup up to date on the way."""
+        with self._reading() as (_, now):
+            return now
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Transaction, datetime]]:
+        """A transaction where the rollup is, brought up to date before, and the database's clock."""
         if time.monotonic() - self._refreshed_at > FRESH_SECONDS:
             self.refresh()
         with self._read(self._sources.bookkeeping) as transaction:
             state = transaction.row(load("rollup")["state"])
-        assert state is not None
-        self.as_of = AsOf(state.refreshed_at, self.as_of.problem)
-        now: datetime = state.now
-        return now
+            assert state is not None
+            self.as_of = AsOf(state.refreshed_at, self.as_of.problem)
+            yield transaction, state.now
 
     @contextmanager
     def _read(self, database: Database) -> Iterator[Transaction]:
@@ -305,6 +268,45 @@ class History:
             connection = self._connections[id(database)] = database.connect()
         with connection.transaction(read_only=True) as transaction:
             yield transaction
+
+
+def _by_period(
+    transaction: Transaction, name: str, periods: list[Period], zone: ZoneInfo
+) -> pandas.DataFrame:
+    found = transaction.rows(_SQL["attempts_by_period"], **_moments(periods))
+    counted = {row.position: row for row in found}
+    whole = _durations(transaction, periods, ["whole"], "stage", completed=True)
+    times = {row["position"]: row["times"] for row in whole}
+    rows = []
+    for position, period in enumerate(periods, start=1):
+        row = counted.get(position)
+        counts = {each: int(getattr(row, each)) if row else 0 for each in _COUNTS}
+        last = row.last_completed_at.astimezone(zone) if row and row.last_completed_at else None
+        rows.append({
+            name: period.label, **_with_rates(counts),
+            **times.get(position, dict.fromkeys(_TIMES, math.nan)), "last_completed_at": last,
+        })  # fmt: skip
+    columns = [*_with_rates(dict.fromkeys(_COUNTS, 0)), *_TIMES, "last_completed_at"]
+    return _frame(rows, [name, *columns])
+
+
+def _durations(
+    transaction: Transaction, periods: Sequence[Period], stages: list[str], by: By, completed: bool
+) -> list[dict[str, Any]]:
+    found = transaction.rows(
+        _SQL["durations_by_period"],
+        by=by, stages=stages, completed=[completed], **_moments(periods),
+    )  # fmt: skip
+    return [
+        {"position": row.position, "name": row.name, "attempts": int(row.attempts), "times": _times(row)}
+        for row in found
+    ]  # fmt: skip
+
+
+def _quarters(since: datetime, until: datetime | None, now: datetime) -> Period:
+    began = floor_quarter(since)
+    ends = floor_quarter(until) if until else floor_hour(now) + HOUR
+    return Period(began, began, ends)
 
 
 def records(frame: pandas.DataFrame) -> list[dict[str, Any]]:
@@ -331,8 +333,9 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pandas.DataFrame:
 
 def _moments(periods: Sequence[Period]) -> dict[str, Any]:
     return {
-        "since": [period.since for period in periods],
-        "until": [period.until for period in periods],
+        "begins": [period.since for period in periods],
+        "since": periods[0].since,
+        "until": periods[-1].until,
         "minutes": slot_minutes(periods),
     }
 

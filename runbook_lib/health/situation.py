@@ -178,7 +178,7 @@ def _longest_usual_seconds(reading: Reading, last_ended_at: datetime) -> float:
     until = floor_hour(last_ended_at) + HOUR
     rows = reading.own_rows(
         _SQL["durations_by_period"],
-        since=[until - timedelta(days=7)], until=[until], minutes=60, by="stage", stages=["whole"],
+        begins=[until - timedelta(days=7)], since=until - timedelta(days=7), until=until, minutes=60, by="stage", stages=["whole"],
         completed=[True],
     )  # fmt: skip
     if not rows:

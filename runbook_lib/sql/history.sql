@@ -1,10 +1,10 @@
--- What the history says, read from the rollup: periods are given as the moments at which they begin and
--- end, and `minutes` is the width of the slots that they are made of.
+-- What the history says, read from the rollup: periods follow each other and are given as the moments at
+-- which they begin and the one at which the last one ends; `minutes` is the width of their slots.
 
 -- name: attempts_by_period
 -- Attempts by outcome and ended jobs, of each period that had any.
 SELECT
-    position::integer AS position,
+    width_bucket(begins, %(begins)s::timestamptz[]) AS position,
     sum(completed)::bigint AS completed,
     sum(error)::bigint AS error,
     sum(lost)::bigint AS lost,
@@ -13,20 +13,20 @@ SELECT
     sum(jobs_completed)::bigint AS jobs_completed,
     sum(jobs_failed)::bigint AS jobs_failed,
     max(last_completed_at) AS last_completed_at
-FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) WITH ORDINALITY AS period (since, until, position)
-JOIN run_slots ON minutes = %(minutes)s AND begins >= period.since AND begins < period.until
+FROM run_slots
+WHERE minutes = %(minutes)s AND begins >= %(since)s AND begins < %(until)s
 GROUP BY 1;
 
 -- name: durations_by_period
 -- Durations of each period by stage or model, on the logarithmic scale: counts of the same bucket add up.
 WITH slot AS MATERIALIZED (
     SELECT
-        position::integer AS position,
+        width_bucket(begins, %(begins)s::timestamptz[]) AS position,
         CASE %(by)s WHEN 'model' THEN model ELSE stage END AS name,
         attempts, seconds, longest, buckets, counts
-    FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) WITH ORDINALITY AS period (since, until, position)
-    JOIN run_slot_durations ON minutes = %(minutes)s AND begins >= period.since AND begins < period.until
-    WHERE stage = ANY (%(stages)s) AND completed = ANY (%(completed)s)
+    FROM run_slot_durations
+    WHERE minutes = %(minutes)s AND begins >= %(since)s AND begins < %(until)s
+        AND stage = ANY (%(stages)s) AND completed = ANY (%(completed)s)
 ), total AS (
     SELECT position, name, sum(attempts)::bigint AS attempts, sum(seconds) AS seconds, max(longest)::double precision AS longest
     FROM slot
@@ -77,15 +77,15 @@ ORDER BY attempts DESC, error_class, fingerprint;
 -- name: cost_by_period
 -- Calls, tokens and cost of each period by model, of all attempts, the failed ones too.
 SELECT
-    position::integer AS position, model,
+    width_bucket(begins, %(begins)s::timestamptz[]) AS position, model,
     sum(calls)::bigint AS calls,
     sum(prompt_tokens)::bigint AS prompt_tokens,
     sum(completion_tokens)::bigint AS completion_tokens,
     sum(tokens)::bigint AS tokens,
     sum(cost_usd)::double precision AS cost_usd,
     sum(calls_without_price)::bigint AS calls_without_price
-FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) WITH ORDINALITY AS period (since, until, position)
-JOIN run_slot_costs ON minutes = %(minutes)s AND begins >= period.since AND begins < period.until
+FROM run_slot_costs
+WHERE minutes = %(minutes)s AND begins >= %(since)s AND begins < %(until)s
 GROUP BY 1, 2
 ORDER BY 1, 2;
 

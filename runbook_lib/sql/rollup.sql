@@ -114,7 +114,10 @@ WITH attempts AS MATERIALIZED (
         CASE WHEN status IN ('error', 'lost') THEN error END AS error,
         coalesce(model, 'unknown') AS model, prompt_tokens, completion_tokens, tokens, cost_usd,
         write_seconds, publish_seconds,
-        greatest(0, extract(epoch FROM completed_at - started_at)::double precision) AS whole_seconds
+        CASE
+            WHEN isfinite(started_at) AND isfinite(completed_at)
+            THEN greatest(0, extract(epoch FROM completed_at - started_at)::double precision)
+        END AS whole_seconds
     FROM runs
     WHERE execution_time >= %(since)s
         AND execution_time < %(until)s
@@ -155,7 +158,7 @@ WITH attempts AS MATERIALIZED (
         ('own', greatest(0, whole_seconds - coalesce(write_seconds, 0) - coalesce(publish_seconds, 0)))
     ) AS taken (stage, seconds)
     WHERE outcome IN ('completed', 'error', 'lost')
-        AND seconds IS NOT NULL
+        AND seconds < 1e9 -- neither NaN nor infinite: such a duration is none
     GROUP BY 1, 2, 3, 4, 5
 ), hourly AS (
     SELECT
@@ -264,7 +267,7 @@ INSERT INTO run_slot_durations (minutes, begins, stage, model, completed, attemp
 SELECT minutes, begins, stage, model, completed, attempts, seconds, longest, buckets, counts
 FROM json_to_recordset(%(durations)s::json) AS slot (
     minutes smallint, begins timestamptz, stage text, model text, completed boolean, attempts integer,
-    seconds double precision, longest real, buckets smallint[], counts integer[]
+    seconds double precision, longest double precision, buckets smallint[], counts integer[]
 )
 ORDER BY minutes, begins;
 

@@ -33,7 +33,7 @@ CREATE TABLE run_slot_durations (
     completed boolean          NOT NULL,
     attempts  integer          NOT NULL,
     seconds   double precision NOT NULL,
-    longest   real             NOT NULL,
+    longest   double precision NOT NULL,
     buckets   smallint[]       NOT NULL,
     counts    integer[]        NOT NULL
 );
