@@ -14,7 +14,7 @@ from runbook_lib.health.metrics import History, records
 from runbook_lib.pipeline.failures import FAILURE_CLASSES
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Gauge
 
 # Gauges over these windows, in hours.
 WINDOWS_HOURS = (1, 24)
@@ -31,7 +31,7 @@ def prometheus_text(context: Context) -> str:
     up = Gauge("runbook_up", "Whether the figures could be read.", registry=registry)
     try:
         with History(context) as history:
-            _collect(registry, history)
+            _collect(Gauges(registry), history)
         up.set(1)
     except (RunbookError, psycopg2.Error):
         registry = CollectorRegistry()
@@ -39,67 +39,83 @@ def prometheus_text(context: Context) -> str:
     return generate_latest(registry).decode("utf-8")
 
 
-def _collect(registry: CollectorRegistry, history: History) -> None:
+class Gauges:
+    """The gauges of one registry, each made when it is first set."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._made: dict[str, Gauge] = {}
+
+    def set(self, name: str, words: str, labels: dict[str, str], value: float) -> None:
+        from prometheus_client import Gauge
+
+        if name not in self._made:
+            self._made[name] = Gauge(name, words, sorted(labels), registry=self._registry)
+        gauge = self._made[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+
+def _collect(gauges: Gauges, history: History) -> None:
     now = history.now()
     for hours in WINDOWS_HOURS:
         window, since = f"{hours}h", now - timedelta(hours=hours)
-        _attempts(registry, window, records(history.by_hour(hours)))
-        _durations(registry, window, records(history.durations(since)))
-        _failures(registry, window, records(history.failures(since)))
-    _queue(registry, records(history.queue()))
-    _cost(registry, records(history.cost(1)))
+        _attempts(gauges, window, records(history.by_hour(hours)))
+        _durations(gauges, window, records(history.durations(since)))
+        _failures(gauges, window, records(history.failures(since)))
+    _queue(gauges, records(history.queue()))
+    _cost(gauges, records(history.cost(1)))
     if history.as_of.moment is not None:
         age = (now - history.as_of.moment).total_seconds()
-        _set(registry, "runbook_rollup_age_seconds", "Age of the figures from the rollup.", {}, age)
+        _set(gauges, "runbook_rollup_age_seconds", "Age of the figures from the rollup.", {}, age)
 
 
-def _attempts(registry: CollectorRegistry, window: str, hours: list[dict[str, Any]]) -> None:
+def _attempts(gauges: Gauges, window: str, hours: list[dict[str, Any]]) -> None:
     for outcome in _OUTCOMES:
         total = sum(row[outcome] for row in hours)
-        _set(registry, "runbook_attempts", "Attempts that ended, by outcome, in whole hours.",
+        _set(gauges, "runbook_attempts", "Attempts that ended, by outcome, in whole hours.",
              {"outcome": outcome, "window": window}, total)  # fmt: skip
     for outcome in ("completed", "failed"):
         total = sum(row[f"jobs_{outcome}"] for row in hours)
-        _set(registry, "runbook_jobs_ended", "Jobs that ended, by outcome, in whole hours.",
+        _set(gauges, "runbook_jobs_ended", "Jobs that ended, by outcome, in whole hours.",
              {"outcome": outcome, "window": window}, total)  # fmt: skip
 
 
-def _durations(registry: CollectorRegistry, window: str, stages: list[dict[str, Any]]) -> None:
+def _durations(gauges: Gauges, window: str, stages: list[dict[str, Any]]) -> None:
     for row in stages:
         for quantile, column in _QUANTILES.items():
             if row[column] is not None:
-                _set(registry, "runbook_attempt_seconds", "Durations of completed attempts by stage.",
+                _set(gauges, "runbook_attempt_seconds", "Durations of completed attempts by stage.",
                      {"stage": row["stage"], "quantile": quantile, "window": window}, row[column])  # fmt: skip
-        _set(registry, "runbook_attempt_average_seconds", "Average duration of completed attempts by stage.",
+        _set(gauges, "runbook_attempt_average_seconds", "Average duration of completed attempts by stage.",
              {"stage": row["stage"], "window": window}, row["average_seconds"])  # fmt: skip
 
 
-def _failures(registry: CollectorRegistry, window: str, causes: list[dict[str, Any]]) -> None:
+def _failures(gauges: Gauges, window: str, causes: list[dict[str, Any]]) -> None:
     """By class of our catalogue: another pipeline's classes could be any number of words."""
     totals: dict[str, int] = {}
     for row in causes:
         name = row["error_class"] if row["error_class"] in FAILURE_CLASSES else "other"
         totals[name] = totals.get(name, 0) + row["attempts"]
     for name, total in sorted(totals.items()):
-        _set(registry, "runbook_failures", "Failed attempts by error class, in whole hours.",
+        _set(gauges, "runbook_failures", "Failed attempts by error class, in whole hours.",
              {"error_class": name, "window": window}, total)  # fmt: skip
 
 
-def _queue(registry: CollectorRegistry, states: list[dict[str, Any]]) -> None:
+def _queue(gauges: Gauges, states: list[dict[str, Any]]) -> None:
     for row in states:
         labels = {"state": row["state"]}
         _set(
-            registry,
+            gauges,
             "runbook_queue_jobs",
             "Jobs that are not ended, by state.",
             labels,
             row["jobs"],
         )
-        _set(registry, "runbook_queue_oldest_seconds", "Age of the oldest job in a state; 0 for none.",
+        _set(gauges, "runbook_queue_oldest_seconds", "Age of the oldest job in a state; 0 for none.",
              labels, row["oldest_seconds"] or 0)  # fmt: skip
 
 
-def _cost(registry: CollectorRegistry, models: list[dict[str, Any]]) -> None:
+def _cost(gauges: Gauges, models: list[dict[str, Any]]) -> None:
     ranked = sorted(models, key=lambda row: -row["tokens"])
     totals: dict[str, tuple[float, float]] = {}
     for place, row in enumerate(ranked):
@@ -109,22 +125,14 @@ def _cost(registry: CollectorRegistry, models: list[dict[str, Any]]) -> None:
     for name, (cost, tokens) in sorted(totals.items()):
         labels = {"model": name}
         _set(
-            registry,
+            gauges,
             "runbook_cost_usd_today",
             "Cost of today's calls (UTC), as far as prices are known.",
             labels,
             cost,
         )
-        _set(registry, "runbook_tokens_today", "Tokens of today's calls (UTC).", labels, tokens)
+        _set(gauges, "runbook_tokens_today", "Tokens of today's calls (UTC).", labels, tokens)
 
 
-def _set(
-    registry: CollectorRegistry, name: str, words: str, labels: dict[str, str], value: float
-) -> None:
-    from prometheus_client import Gauge
-
-    gauge = registry._names_to_collectors.get(name)
-    if gauge is None:
-        gauge = Gauge(name, words, sorted(labels), registry=registry)
-    assert isinstance(gauge, Gauge)
-    (gauge.labels(**labels) if labels else gauge).set(value if math.isfinite(value) else 0)
+def _set(gauges: Gauges, name: str, words: str, labels: dict[str, str], value: float) -> None:
+    gauges.set(name, words, labels, value if math.isfinite(value) else 0)

@@ -106,7 +106,7 @@ def _times(view: View, now: datetime, by: str) -> dict[str, dict[str, Any]]:
     stages = ["writing"] if by == "model" else ["own", "writing", "publishing", "whole"]
     rows = view.own_rows(
         _HISTORY["durations_by_period"],
-        since=[until - DAY], until=[until], minutes=60, by=by, stages=stages, completed=[True],
+        begins=[until - DAY], since=until - DAY, until=until, minutes=60, by=by, stages=stages, completed=[True],
     )  # fmt: skip
     return {row.name: _percentiles(row) for row in rows}
 

@@ -346,6 +346,7 @@ class Worker:
         # Also on a connection that lasts for months.
         if self._state.duties.take("partitions", PARTITIONS_SECONDS):
             self._make_partitions(self._connection)
+            self._drop_repeated_marks(self._connection)
         return self._connection
 
     def _greet(self, connection: Connection) -> None:
@@ -372,6 +373,13 @@ class Worker:
         except psycopg2.Error as error:
             # Rows then go to the default partition, which alarms: nothing is lost.
             log.warning("Partitions of job_runs could not be made: %s", str(error).split("\n")[0])
+
+    def _drop_repeated_marks(self, connection: Connection) -> None:
+        try:
+            with self._transaction(connection) as transaction:
+                transaction.run(_SQL["drop_repeated_run_marks"])
+        except psycopg2.Error as error:
+            log.warning("Marks for the rollup could not be dropped: %s", str(error).split("\n")[0])
 
     def _listen(self) -> None:
         if not self._options.listen or f":{TRANSACTION_POOLER_PORT}/" in self._database.address:

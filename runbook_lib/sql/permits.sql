@@ -166,3 +166,7 @@ SET heartbeat_at = now(),
 -- name: make_partitions
 -- Weekly partitions of job_runs, made ahead.
 SELECT make_job_runs_partitions(4);
+
+-- name: drop_repeated_run_marks
+-- One mark an hour is enough for the rollup, where nobody refreshes it.
+SELECT drop_repeated_run_marks();
