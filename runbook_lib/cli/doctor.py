@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from runbook_lib.cli.output import json_option, print_json
+from runbook_lib.cli.output import MARKS, json_option, print_json
 from runbook_lib.errors import CouldNotBeDone, UsageError
 from runbook_lib.health.checks import Check
 from runbook_lib.health.doctor import DEADLINE_SECONDS, PARTS, Examination, examine
@@ -21,13 +21,6 @@ _TITLES = {
     "mapping": "Mapping of a pipeline that is not ours",
     "openai": "OpenAI",
     "wordpress": "WordPress",
-}
-_MARKS = {
-    "ok": ("ok", "green"),
-    "warning": ("warning", "yellow"),
-    "critical": ("CRITICAL", "red"),
-    "not_allowed": ("not allowed", "yellow"),
-    "not_enough_data": ("not known", "yellow"),
 }
 
 
@@ -81,7 +74,7 @@ def _print(examination: Examination) -> None:
 
 def _print_check(check: Check) -> None:
     shown = check.masked()
-    mark, colour = _MARKS[check.verdict]
+    mark, colour = MARKS[check.verdict]
     step = check.name.partition(".")[2].replace("_", " ")
     click.echo(f"  {click.style(mark.ljust(9), fg=colour)} {step.ljust(22)} {shown['message']}")
     if shown["does_not_prove"]:

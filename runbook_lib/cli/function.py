@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runbook_lib.cli.output import actor_option, current_actor, json_option, print_json
+from runbook_lib.cli.output import MARKS, actor_option, current_actor, json_option, print_json
 from runbook_lib.errors import (
     EXIT_COULD_NOT_BE_DONE,
     EXIT_DONE,
@@ -86,4 +86,28 @@ def _exit_status(answer: Answer) -> int:
 
 
 def _print(answer: Answer) -> None:
-    click.echo(json.dumps(answer.body, ensure_ascii=False, indent=2))
+    """Checks as lines, worst first; anything else as JSON."""
+    checks = answer.body.get("checks")
+    if checks is None:
+        click.echo(json.dumps(answer.body, ensure_ascii=False, indent=2))
+        return
+    for check in checks:
+        _print_check(check)
+    seconds = answer.body.get("seconds")
+    after = f" ({len(checks)} checks, {seconds:g} s)" if seconds is not None else ""
+    click.echo(f"\n{MARKS[answer.body['verdict']][0]}{after}. All figures: --json.")
+
+
+def _print_check(check: dict[str, Any]) -> None:
+    mark, colour = MARKS[check["verdict"]]
+    click.echo(
+        f"{click.style(mark.ljust(11), fg=colour)} {check['name'].ljust(30)} {check['message']}"
+    )
+    indent = " " * 43
+    for line in check["details"].get("tree", ()):
+        click.echo(f"{indent}{line}")
+    if check["verdict"] != "ok" and check["next"]:
+        click.echo(f"{indent}→ {check['next']}")
+    if check["verdict"] != "ok" and check["procedure"]:
+        given = "".join(f" -p {name}={value}" for name, value in check["parameters"].items())
+        click.echo(f"{indent}→ runbook run {check['procedure']}{given}")

@@ -14,6 +14,15 @@ from uuid import UUID
 
 import click
 
+# How a verdict is shown, and in which colour.
+MARKS = {
+    "ok": ("ok", "green"),
+    "warning": ("warning", "yellow"),
+    "critical": ("CRITICAL", "red"),
+    "not_allowed": ("not allowed", "yellow"),
+    "not_enough_data": ("not known", "yellow"),
+}
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
 
