@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import failure_messages
 import pytest
 from history import EXPECTED, EXPECTED_DAYS, EXPECTED_DURATIONS, LAST_DAY, seed_history
 
@@ -318,3 +319,27 @@ def test_the_rules_get_their_figures_from_the_rollup(database: Database, context
         verdicts["failures.jobs_of_day"] == "not_enough_data"
     )  # two jobs ended; seven are tried again
     assert verdicts["queue.throughput"] == "not_enough_data"
+
+
+def test_texts_without_a_class_are_grouped_by_their_cause(
+    context: Context, history: History, database: Database
+) -> None:
+    make = failure_messages.SEEN
+    texts = [
+        text
+        for number, cause in enumerate(("tokens per minute", "deadlock", "free text"))
+        for text in failure_messages.variants(make[cause], 20, number)
+    ]
+    with database.transaction() as transaction:
+        for text in texts:
+            transaction.run(
+                "INSERT INTO job_runs (job_id, attempt, status, execution_time, error) "
+                "VALUES (time_ordered_uuid(), 1, 'error', %(at)s, %(error)s)",
+                at=SINCE + timedelta(hours=3),
+                error=text,
+            )
+    found = history.failures(SINCE, UNTIL)
+    assert sorted(found["attempts"]) == [20, 20, 20]
+    assert set(found["error_class"]) == {"openai_rate_limit", "database_deadlock", "unclassed"}
+    assert list(found["jobs"]) == [20, 20, 20]
+    assert found["fingerprint"].nunique() == 3

@@ -15,14 +15,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg2.errors
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Transaction
 from runbook_lib.database.statements import load
+from runbook_lib.health import text_failures
 from runbook_lib.health.sources import Sources
+from runbook_lib.pipeline import failure_templates
 from runbook_lib.pipeline.failures import NOT_COUNTED_AS_FAILURE
+from runbook_lib.pipeline.fingerprints import TemplateTree
 
 _SQL = load("rollup")
 HOUR = timedelta(hours=1)
@@ -166,16 +170,31 @@ def _make(
         since=since, until=until, left_out=list(NOT_COUNTED_AS_FAILURE),
     )  # fmt: skip
     assert made is not None
+    failures, samples = _causes(transaction, made.failures, made.samples)
+    made = made._replace(failures=failures)
     for part in ("slots", "durations", "failures", "costs"):
         transaction.run(_SQL[f"forget_{part}"], since=since, until=until)
         transaction.run(_SQL[f"put_{part}"], **{part: getattr(made, part)})
-    _keep_samples(transaction, made.samples)
+    _keep_samples(transaction, samples)
     return int(made.attempts)
 
 
-def _keep_samples(transaction: Transaction, samples: str) -> None:
+def _causes(
+    transaction: Transaction, failures: str, samples: str
+) -> tuple[str, list[dict[str, Any]]]:
+    """Failures and samples by cause; what was learned about texts is stored for all processes."""
+    kept = json.loads(samples)
+    if not text_failures.has_texts(kept):
+        return failures, kept
+    tree = TemplateTree()
+    failure_templates.learn(transaction, tree)
+    joined, kept = text_failures.by_cause(json.loads(failures), kept, tree)
+    failure_templates.save(transaction, tree)
+    return json.dumps(joined), kept
+
+
+def _keep_samples(transaction: Transaction, found: list[dict[str, Any]]) -> None:
     """One masked text a cause: an attached pipeline's errors may hold anything."""
-    found = json.loads(samples)
     for sample in found:
         sample["sample"] = one_line(sample["sample"] or "", 300)
     transaction.run(_SQL["put_samples"], samples=json.dumps(found))
