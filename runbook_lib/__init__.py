@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 NOTEBOOK_NAMES = {
     "parameter": "runbook_lib.procedures.parameters",
     "open_workplace": "runbook_lib.procedures.workplace",
+    "health_check": "runbook_lib.health.health_check",
+    "failure_rate": "runbook_lib.health.failure_rate",
     "performance_review": "runbook_lib.health.performance",
     "conclude": "runbook_lib.procedures.recorder",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,9 @@ _OUTCOMES = {
 }
 _INK, _LIMIT = "#30363d", "#7a1f1f"
 _MOST_DAYS_LABELLED = 10
+_VERDICTS = {"ok": ("#0072B2", ""), "warning": ("#E69F00", "..."), "critical": ("#D55E00", "///")}
+# A figure far above its threshold would leave no room for the others.
+_LONGEST_SHARE_PERCENT = 300.0
 
 
 @dataclass(frozen=True)
@@ -51,20 +54,62 @@ class Chart:
 
 def runs_by_day(by_day: pandas.DataFrame, thresholds: Thresholds | None = None) -> Chart:
     """Attempts by day and outcome above, the share of failures with its thresholds below."""
-    limits = thresholds or Thresholds()
-    if by_day.empty or not by_day["attempts"].sum():
-        return _nothing_to_draw("No attempt ended in these days.")
+    return _runs(by_day, thresholds or Thresholds(), "day", _label_days)
+
+
+def runs_by_hour(by_hour: pandas.DataFrame, thresholds: Thresholds | None = None) -> Chart:
+    """As `runs_by_day`, for the hours of one day."""
+    return _runs(by_hour, thresholds or Thresholds(), "hour", _label_hours)
+
+
+def shares_of_thresholds(shares: Sequence[tuple[str, str, float]]) -> Chart:
+    """How much of its threshold each figure has used up, as (name, verdict, percent); a line at 100 %."""
+    if not shares:
+        return _nothing_to_draw("No check answered with a figure that has a threshold.")
+    rows = sorted((row for row in shares if row[2] >= 1), key=lambda row: row[2])
+    if not rows:
+        return _nothing_to_draw(f"All {len(shares)} figures are below 1 % of their thresholds.")
+    figure = new_figure(height_inches=0.9 + 0.34 * len(rows))
+    axes = figure.subplots()
+    for position, (_, verdict, percent) in enumerate(rows):
+        colour, hatch = _VERDICTS[verdict]
+        shown = min(percent, _LONGEST_SHARE_PERCENT)
+        axes.barh(position, shown, color=colour, hatch=hatch, edgecolor="white", height=0.66)
+        axes.text(shown + 2, position, f"{percent:,.0f} %", va="center", fontsize=10)
+    axes.axvline(100, color=_LIMIT, linestyle="--", linewidth=1.2)
+    axes.text(101, len(rows) - 0.4, "threshold", color=_LIMIT, fontsize=10, va="bottom")
+    axes.set_yticks(
+        range(len(rows)),
+        [name.replace(".", ".\n", 1) if len(name) > 26 else name for name, _, _ in rows],
+    )
+    axes.tick_params(axis="y", labelsize=10)
+    axes.set_xlim(0, max(125.0, min(rows[-1][2], _LONGEST_SHARE_PERCENT) * 1.16))
+    rest = len(shares) - len(rows)
+    axes.set_xlabel("% of the threshold" + (f"; {rest} more are below 1 %" if rest else ""))
+    over = [name for name, _, percent in rows if percent > 100]
+    words = f"{len(shares)} figures beside their thresholds; above it: {', '.join(over) or 'none'}."
+    return _chart(figure, words)
+
+
+def _runs(
+    frame: pandas.DataFrame,
+    limits: Thresholds,
+    noun: str,
+    label: Callable[[Axes, pandas.DataFrame], None],
+) -> Chart:
+    if frame.empty or not frame["attempts"].sum():
+        return _nothing_to_draw(f"No attempt ended in these {noun}s.")
     figure = new_figure(height_inches=5.2)
     counts, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    _draw_counts(counts, by_day)
-    _draw_shares(shares, by_day, limits)
-    _label_days(shares, by_day)
+    _draw_counts(counts, frame)
+    _draw_shares(shares, frame, limits)
+    label(shares, frame)
     critical = limits.failure_rate_critical_percent
-    days_above = int((by_day["failures_percent"] > critical).sum())
-    empty = int((by_day["attempts"] == 0).sum())
+    above = int((frame["failures_percent"] > critical).sum())
+    empty = int((frame["attempts"] == 0).sum())
     words = (
-        f"Attempts by day and outcome: {int(by_day['attempts'].sum())} attempts on {len(by_day)} days, "
-        f"{empty} of them without any; failures above {critical:g} % on {days_above}."
+        f"Attempts by {noun} and outcome: {int(frame['attempts'].sum())} attempts in {len(frame)} {noun}s, "
+        f"{empty} of them without any; failures above {critical:g} % in {above}."
     )
     return _chart(figure, words)
 
@@ -129,6 +174,7 @@ def _draw_counts(axes: Axes, by_day: pandas.DataFrame) -> None:
             axes.text(position, tallest * 0.02, "no data", rotation=90, ha="center", va="bottom",
                       fontsize=10, color="#6b7480")  # fmt: skip
     axes.set_ylim(0, tallest * 1.05)
+    axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("attempts")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=10.5,
                 columnspacing=1, handlelength=1.4)  # fmt: skip
@@ -163,6 +209,12 @@ def _label_days(axes: Axes, by_day: pandas.DataFrame) -> None:
     shown = range(0, len(by_day), step)
     axes.set_xticks(list(shown), [f"{by_day['day'].iloc[at]:%a\n%d %b}" for at in shown])
     axes.set_xlim(-0.7, len(by_day) - 0.3)
+
+
+def _label_hours(axes: Axes, by_hour: pandas.DataFrame) -> None:
+    shown = range(0, len(by_hour), 3)
+    axes.set_xticks(list(shown), [f"{by_hour['hour'].iloc[at]:%H:%M}" for at in shown])
+    axes.set_xlim(-0.7, len(by_hour) - 0.3)
 
 
 def new_figure(height_inches: float) -> Figure:
