@@ -32,7 +32,7 @@ NEXT_COMMANDS = (
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ...]) -> Any:
-    """Publish the example topics into a sandbox, then write the weekly report.
+    """Publish the example topics into a sandbox, then run the weekly report and a health check.
 
     Uses an embedded database and a sandbox only, never your database, keys, site or `.env`.
     With COMMAND, runs that `runbook` command over the demo's things: `runbook demo jobs list`.
@@ -50,7 +50,7 @@ def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ..
     with running.place() as (database, providers):
         outcome = running.publish_and_report(database, providers)
         if as_json:
-            print_json({**asdict(outcome), "report": outcome.report})
+            print_json({**asdict(outcome), "report": outcome.report, "health": outcome.health})
         else:
             for line in addresses(settings, database, providers):
                 click.echo(line)
@@ -79,6 +79,8 @@ def _say_what_happened(outcome: Outcome, demo_command: str) -> None:
         click.echo(f"  {post['topic']}  {post['post_url']}")
     click.echo(f"The weekly report (verdict: {outcome.report.get('verdict')}) is in the archive:")
     click.echo(f"  {outcome.report.get('archive')}")
+    click.echo(f"So is a health check (verdict: {outcome.health.get('verdict')}):")
+    click.echo(f"  {outcome.health.get('archive')}")
     click.echo("Look around, over the demo's things only:")
     for command, what in NEXT_COMMANDS:
         click.echo(f"  {runbook} {command:<31}{what}")

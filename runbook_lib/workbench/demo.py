@@ -30,7 +30,8 @@ from runbook_lib.workbench.programs import ask, attend, worker_command
 
 DEMO_HOME = PROJECT_DIRECTORY / ".runbook" / "demo"
 TOPICS = PROJECT_DIRECTORY / "examples" / "topics.csv"
-PROCEDURE = "weekly/performance_review"
+REPORT = "weekly/performance_review"
+HEALTH = "daily/health_check"
 FALLBACK_CATEGORY = "Uncategorized"
 CONCURRENCY = 8
 POSTS_SHOWN = 3
@@ -54,13 +55,14 @@ class Outcome:
     waiting: int = 0
     posts: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    health: dict[str, Any] = field(default_factory=dict)
     home: str = ""
     seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
-        well = not self.error and not self.waiting and self.report.get("status") == "succeeded"
-        return EXIT_DONE if well else EXIT_NOT_WELL
+        ran = {self.report.get("status"), self.health.get("status")} == {"succeeded"}
+        return EXIT_DONE if ran and not self.error and not self.waiting else EXIT_NOT_WELL
 
 
 def enter_demo(home: Path) -> Settings:
@@ -93,7 +95,7 @@ class Demo:
                 yield database, providers
 
     def publish_and_report(self, database: Database, providers: Providers) -> Outcome:
-        """Adds the example topics, lets a worker publish them, and runs the weekly report."""
+        """Adds the example topics, lets a worker publish them, runs the weekly report and a health check."""
         outcome = Outcome(home=str(self._settings.runbook_home))
         self._add_topics(outcome)
         _prepare_site(database, providers)
@@ -125,8 +127,10 @@ class Demo:
         outcome.posts = [post._asdict() for post in posts]
 
     def _report(self, outcome: Outcome) -> None:
-        with self._step(f"runbook run {PROCEDURE}"):
-            outcome.report = ask("run", PROCEDURE)
+        with self._step(f"runbook run {REPORT}"):
+            outcome.report = ask("run", REPORT)
+        with self._step(f"runbook run {HEALTH}"):
+            outcome.health = ask("run", HEALTH)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
