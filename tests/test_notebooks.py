@@ -199,7 +199,7 @@ def test_with_the_database_down_it_ends_with_words(
         os.environ, tmp_path, DATABASE_URL="postgresql://runbook:secret-word@127.0.0.1:1/runbook"
     )
     ending = execute(
-        Request(tmp_path, environment, 60, 60, settings.fork_server),
+        Request(tmp_path, environment, 300, 300, settings.fork_server),
         stop=threading.Event(), on_progress=lambda progress: None, on_look=lambda ending: None,
     )  # fmt: skip
     executed = executed_notebook(tmp_path)
