@@ -46,6 +46,16 @@ def test_a_function_answers_over_http_what_the_command_answers(console: RunningC
     assert answer.json().keys() == json.loads(told.stdout).keys()
 
 
+def test_metrics_are_prometheus_text_for_whoever_has_the_read_token(
+    console: RunningConsole,
+) -> None:
+    assert console.request("GET", "/metrics", None).status_code == 401
+    answer = console.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "\nrunbook_up 1.0\n" in answer.text
+
+
 def test_what_changes_something_needs_the_write_token_and_a_preview_does_not(
     console: RunningConsole,
 ) -> None:

@@ -19,6 +19,7 @@ from runbook_lib.console import (
     function_routes,
     job_pages,
     login_pages,
+    metric_routes,
     overview_pages,
     procedure_pages,
     run_pages,
@@ -52,6 +53,7 @@ ROUTERS = (
     run_pages.router,
     schedule_pages.router,
     function_routes.router,
+    metric_routes.router,
 )
 DESCRIPTION = (
     "The written runbook's functions over HTTP. GET reads; POST is taken by all. Send "

@@ -16,6 +16,7 @@ from runbook_lib.pipeline.failures import FAILURE_CLASSES
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Gauge
 
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Gauges over these windows, in hours.
 WINDOWS_HOURS = (1, 24)
 MOST_MODELS = 10

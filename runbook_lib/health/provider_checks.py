@@ -202,7 +202,7 @@ def _usage(view: View, days: list[Day], today: date) -> Check:
         "Find out who else uses the account: group usage by key in the platform's settings. If nobody should, rotate the key."
         if foreign
         else None,
-        procedure="security/api_key_compromise" if foreign else None,
+        procedure="emergency/key_compromise" if foreign else None,
         details={"days": [{"start_time": day.start_time, "requests": day.requests, "tokens": day.tokens} for day in days]},
     )  # fmt: skip
 
