@@ -24,6 +24,7 @@ from apscheduler.triggers.base import BaseTrigger
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Database
 from runbook_lib.errors import RunbookError
+from runbook_lib.procedures.claims import ProcedureBusy
 from runbook_lib.procedures.parameters import ParametersRefused
 from runbook_lib.procedures.runner import close_lost_runs, file_spool, run
 from runbook_lib.scheduling.decisions import Decision, decide, overlapped
@@ -282,6 +283,8 @@ class Scheduler:
             )  # fmt: skip
         except ParametersRefused as error:
             settlement = Settlement("refused", note=str(error))
+        except ProcedureBusy as error:
+            settlement = Settlement("overlapped", note=str(error))
         except _NOT_DONE as error:
             settlement = Settlement("failed", note=str(error))
         else:
