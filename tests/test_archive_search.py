@@ -229,4 +229,4 @@ def test_a_run_is_run_again_with_its_parameters_and_changed_ones(
     assert (entry["parameters"], entry["incident"]) == ({"day": "2026-03-04", "days": 8}, "INC-9")
     assert entry["status"] == "succeeded"
     assert isinstance(call("other/one", "--like", earlier).exception, UsageError)
-    assert isinstance(call().exception, UsageError)
+    assert call().return_value == UsageError.exit_code  # with the command's help

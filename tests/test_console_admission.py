@@ -88,11 +88,13 @@ def test_every_route_refuses_nobody_a_wrong_token_an_expired_session_and_another
             assert answer.status_code in (401, 429), (method, path, name, answer.status_code)
             assert len(answer.content) < 1000
             asked += 1
+        if path == "/logout":
+            continue  # Leaving takes no right, and the reader is needed for the routes after it.
         if method != "GET" and not path.startswith("/functions/"):
             by_token = console.request(method, path, headers={"Content-Type": "text/plain"})
             by_cookie = reader.send(path, {}, allow_redirects=False)
-            assert path == "/logout" or by_token.status_code == 403, (method, path)
-            assert path == "/logout" or by_cookie.status_code == 403, (method, path)
+            assert by_token.status_code == 403, (method, path)
+            assert by_cookie.status_code == 403, (method, path)
     assert asked > 50
 
 

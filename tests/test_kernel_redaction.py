@@ -153,7 +153,8 @@ def test_a_known_secret_is_masked_where_it_is_broken(text: str) -> None:
 def test_what_may_begin_a_secret_is_held_back() -> None:
     known_secrets.register(SECRET, "a canary")
     assert held_back(f"the word {SECRET[:11]}") == 11
-    assert held_back(f"the word {SECRET}") == 0
+    # Ends with what no secret of any other test begins with.
+    assert held_back(f"the word {SECRET}\N{SNOWMAN}") == 0
     assert held_back("nothing of it") in (0, 1, 2)  # whatever other tests made known
 
 
