@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -21,7 +22,7 @@ from runbook_lib.processes import SharedProcess
 
 KILLS = 120
 CELLS = 8
-VICTIMS = ("kernel", "engine", "runner", "runner", "fork server")
+VICTIMS = (*["kernel", "engine", "runner", "runner"] * 6, "fork server")
 ENDED_WITHIN_SECONDS = 60
 
 
@@ -51,8 +52,11 @@ def main() -> None:
             slowest = max(slowest, time.monotonic() - begun)
             for status in _check_newest(place, faults):
                 statuses[status] += 1
+            if killed % 20 == 0:
+                print(
+                    f"{killed} of {KILLS} kills, {dict(statuses)}, {dict(faults)}", file=sys.stderr
+                )
         _check_archive(place, faults)
-    print(dict(statuses), dict(faults), flush=True)
     report(
         "kills -9 at random moments",
         killed,

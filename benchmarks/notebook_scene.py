@@ -22,7 +22,8 @@ CARD = {
 }  # fmt: skip
 REPORT = [
     "%matplotlib inline\nimport os\nimport pandas as pd, matplotlib.pyplot as plt, sqlalchemy",
-    "engine = sqlalchemy.create_engine(os.environ['DATABASE_URL'])\n"
+    "address = os.environ['DATABASE_URL'].replace('postgresql://', 'postgresql+psycopg2://')\n"
+    "engine = sqlalchemy.create_engine(address)\n"
     "query = sqlalchemy.text('SELECT n, n * n AS square FROM generate_series(1, 200) AS n')\n"
     "frame = pd.read_sql(query, engine)",
     "frame.describe()",

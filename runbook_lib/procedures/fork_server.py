@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -296,9 +297,21 @@ def _warm() -> None:
     from runbook_lib.procedures.records import package_versions
 
     leave_out_the_debugger()
+    _draw()
     KernelProvisionerFactory.instance()
     package_versions()
     warm()
+
+
+def _draw() -> None:
+    """A chart as pandas draws it: fonts and the parts that are imported late are half of its time."""
+    import matplotlib.pyplot
+    import pandas
+
+    axes = pandas.DataFrame({"x": [1, 2], "y": [1, 2]}).plot(x="x", y="y")
+    axes.figure.savefig(io.BytesIO(), format="png")
+    axes.figure.savefig(io.StringIO(), format="svg")
+    matplotlib.pyplot.close("all")
 
 
 def _check_that_forking_is_safe() -> None:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+import psutil
+
 from runbook_lib.archive import chain
 from runbook_lib.archive.filing import ArchivedAs
 from runbook_lib.archive.store import Store
@@ -294,12 +296,12 @@ def _gone(row: Any) -> bool:
     if row.boot_id != boot_id():
         return True
     try:
-        os.kill(row.pid, 0)
-    except ProcessLookupError:
+        # One that was killed and that nobody has reaped yet still has its id.
+        return psutil.Process(row.pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
-    except PermissionError:
-        pass
-    return False
+    except psutil.Error:
+        return False
 
 
 def _found(finding: Finding, archived: ArchivedAs) -> dict[str, Any]:
