@@ -308,7 +308,7 @@ def _draw() -> None:
     import matplotlib.pyplot
     import pandas
 
-    axes = pandas.DataFrame({"x": [1, 2], "y": [1, 2]}).plot(x="x", y="y")
+    axes: Any = pandas.DataFrame({"x": [1, 2], "y": [1, 2]}).plot(x="x", y="y")
     axes.figure.savefig(io.BytesIO(), format="png")
     axes.figure.savefig(io.StringIO(), format="svg")
     matplotlib.pyplot.close("all")
