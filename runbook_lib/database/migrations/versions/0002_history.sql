@@ -136,6 +136,10 @@ CREATE TRIGGER job_runs_removed AFTER DELETE ON job_runs
 REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION mark_run_hours();
 CREATE TRIGGER job_runs_changed AFTER UPDATE ON job_runs
 REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION mark_run_hours();
+-- Rows move from here into a partition that is made late, by a statement that names this table. Were the new
+-- partition dropped before a refresh saw it, nothing else would tell that its rows are gone.
+CREATE TRIGGER job_runs_default_removed AFTER DELETE ON job_runs_default
+REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION mark_run_hours();
 
 -- Rows that are there already: those in partitions are found by the first refresh.
 INSERT INTO dirty_run_hours
