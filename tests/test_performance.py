@@ -192,7 +192,7 @@ def test_a_chart_is_a_small_picture_with_its_words(review: PerformanceReview) ->
         assert len(chart.png) < 120_000
         assert metadata["image/png"]["alt"] == bundle["text/plain"]
     assert "2 of them without any" in review.runs_by_day_chart().words
-    assert "above 20 % on 2" in review.runs_by_day_chart().words
+    assert "above 20 % in 2" in review.runs_by_day_chart().words
 
 
 def test_charts_draw_long_and_one_day_histories() -> None:

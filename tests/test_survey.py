@@ -468,7 +468,9 @@ def test_providers_that_are_well_are_silent_and_no_token_is_used(
 ) -> None:
     before = ask(at_sandbox, "openai.usage").named("openai.usage")
     found = ask(unhurried(at_sandbox), "openai", "wordpress")
-    assert not [each for each in found.checks if each.verdict not in ("ok", "not_enough_data")]
+    # The sandbox is shared: it counts what other tests spent, and this database knows nothing of that.
+    judged = [each for each in found.checks if each.name != "openai.usage"]
+    assert not [each for each in judged if each.verdict not in ("ok", "not_enough_data")]
     names = {each.name for each in found.checks}
     assert {
         "openai.key",
