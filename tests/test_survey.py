@@ -190,9 +190,10 @@ def test_a_role_without_rights_sees_the_tree_without_what_is_hidden(
     with staged_chain(database) as (forgotten, *_):
         plain = with_thresholds(as_role(context, role()), lock_wait_warning_seconds=0)
         found = answer(plain, "database.blockers")
-    assert found.value == 2
-    assert found.details["roots"][0]["pid"] == forgotten
-    assert found.details["roots"][0]["query"] is None
+    # A role without rights sees every database's waiters, those of other tests as well.
+    assert found.value >= 2
+    root = next(each for each in found.details["roots"] if each["pid"] == forgotten)
+    assert root["query"] is None
     assert "may not see" in str(found.does_not_prove)
 
 
