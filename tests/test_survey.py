@@ -193,6 +193,7 @@ def test_a_role_without_rights_sees_the_tree_without_what_is_hidden(
     # A role without rights sees every database's waiters, those of other tests as well.
     assert found.value >= 2
     root = next(each for each in found.details["roots"] if each["pid"] == forgotten)
+    assert root["waiting_behind"] == 2
     assert root["query"] is None
     assert "may not see" in str(found.does_not_prove)
 
