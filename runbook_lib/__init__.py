@@ -18,6 +18,7 @@ NOTEBOOK_NAMES = {
     "health_check": "runbook_lib.health.health_check",
     "failure_rate": "runbook_lib.health.failure_rate",
     "performance_review": "runbook_lib.health.performance",
+    "propose": "runbook_lib.procedures.proposals",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

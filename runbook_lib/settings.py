@@ -6,6 +6,7 @@ its name. Secrets are `SecretStr`, so that no repr, log line or traceback shows 
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -337,3 +338,13 @@ def _explain(error: ValidationError) -> str:
         name = ".".join(str(part) for part in problem["loc"]).upper()
         lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
     return "Settings do not fit. " + "; ".join(lines)
+
+
+def current_actor(given: str | None = None) -> str:
+    """Who acts: who was given, else `RUNBOOK_ACTOR`, else the login."""
+    if given or load_settings().runbook_actor:
+        return given or str(load_settings().runbook_actor)
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"

@@ -7,7 +7,7 @@
     result = changes.apply(database, plan.change_id, actor="ana", dry_run=False, reason="outage is over")
     undo = changes.plan_undo(database, plan.change_id, actor="ana")       # a plan of the inverse kind
 
-**Adding a kind** (in a higher room, which registers it when its module is imported)::
+**Adding a kind** (in a higher room; `catalogue.py` says which module registers it)::
 
     class Retry(TransactionalKind):                    # effects in this database only
         name = "jobs.retry"

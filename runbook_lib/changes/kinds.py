@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from runbook_lib.changes.catalogue import KIND_MODULES
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.errors import NotFoundError, UsageError
 
@@ -152,19 +154,21 @@ _KINDS: dict[str, ChangeKind] = {}
 
 
 def register(kind: ChangeKind) -> None:
-    """Makes a kind known by its name; the module that defines it calls this."""
+    """Makes a kind known by its name; the module that defines it calls this, and `catalogue.py` names it."""
     _KINDS[kind.name] = kind
 
 
 def kinds() -> dict[str, ChangeKind]:
-    """The kinds that are known, by name."""
+    """All kinds of change, by name."""
+    for module in KIND_MODULES.values():
+        importlib.import_module(module)
     return dict(sorted(_KINDS.items()))
 
 
 def kind_named(name: str) -> ChangeKind:
     """The kind of this name. Raises `NotFoundError` that lists the known ones."""
+    if name not in _KINDS and name in KIND_MODULES:
+        importlib.import_module(KIND_MODULES[name])
     if name not in _KINDS:
-        raise NotFoundError(
-            f"There is no kind of change {name!r}. Known: {', '.join(sorted(_KINDS)) or 'none'}."
-        )
+        raise NotFoundError(f"There is no kind of change {name!r}. Known: {', '.join(kinds())}.")
     return _KINDS[name]

@@ -12,13 +12,12 @@ import click
 
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
 )
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, ConfigurationError, DatabaseUnreachable
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import current_actor, load_settings
 
 _PRINTING = threading.Lock()
 

@@ -12,14 +12,13 @@ from runbook_lib.archive.store import open_store
 from runbook_lib.archive.verification import verify_archive
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
 )
 from runbook_lib.database import open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import current_actor, load_settings
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import click
@@ -21,7 +20,6 @@ from runbook_lib.cli.changes import (
 )
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
@@ -29,7 +27,7 @@ from runbook_lib.cli.output import (
 from runbook_lib.cli.progress import progress_bar
 from runbook_lib.database import open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import current_actor, load_settings
 
 
 @click.command()
@@ -104,7 +102,6 @@ def prune(
     Without --execute it only plans. Rows and objects go for good; entries stay, and so does who removed
     what.
     """
-    importlib.import_module("runbook_lib.archive.retention")
     name = current_actor(actor)
     with open_database(load_settings()) as database:
         plan = changes.plan(

@@ -11,7 +11,6 @@ import click
 from runbook_lib.cli.changes import reason_option
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
@@ -21,7 +20,7 @@ from runbook_lib.errors import UsageError
 from runbook_lib.pipeline import brakes
 from runbook_lib.pipeline.brakes import Pause, ProviderState
 from runbook_lib.pipeline.moments import length_of_time, moment
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import current_actor, load_settings
 
 _PROVIDERS = click.Choice(["openai", "wordpress", "all"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from runbook_lib import changes as planned
 from runbook_lib.changes import ChangeResult, Plan
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
@@ -20,15 +18,7 @@ from runbook_lib.cli.output import (
 from runbook_lib.cli.progress import progress_bar
 from runbook_lib.database import open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, UsageError
-from runbook_lib.settings import load_settings
-
-# Each registers its kinds of change when it is imported.
-KIND_MODULES = (
-    "runbook_lib.pipeline.retries",
-    "runbook_lib.pipeline.posts",
-    "runbook_lib.health.remote_sweeper",
-    "runbook_lib.archive.retention",
-)
+from runbook_lib.settings import current_actor, load_settings
 
 execute_option = click.option("--execute", is_flag=True, help="Do it; without this it is dry.")
 reason_option = click.option("--reason", help="Why; kept in admin_actions.")
@@ -40,8 +30,6 @@ limit_option = click.option(
 @click.group()
 def changes() -> None:
     """Planned changes: look first, then apply what was looked at."""
-    for module in KIND_MODULES:
-        importlib.import_module(module)
 
 
 @changes.command("list")

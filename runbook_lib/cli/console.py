@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from runbook_lib.cli.output import actor_option, current_actor
+from runbook_lib.cli.output import actor_option
 from runbook_lib.credentials.console_tokens import (
     SCOPES,
     Scope,
     kept_console_address,
     login_link,
 )
-from runbook_lib.settings import Settings, load_settings
+from runbook_lib.settings import Settings, current_actor, load_settings
 
 
 @click.command()

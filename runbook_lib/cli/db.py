@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from runbook_lib.cli.output import actor_option, current_actor, json_option, print_json
+from runbook_lib.cli.output import actor_option, json_option, print_json
 from runbook_lib.database import Database, embedded, own_tables, schema
 from runbook_lib.database.connection import address_without_secret, normalise_url
 from runbook_lib.database.statements import load
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, CouldNotBeDone, RunbookError
-from runbook_lib.settings import Settings, load_settings
+from runbook_lib.settings import Settings, current_actor, load_settings
 
 STOP_SECONDS = 60
 APPLICATION_NAME = "runbook db"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runbook_lib.cli.output import MARKS, actor_option, current_actor, json_option, print_json
+from runbook_lib.cli.output import MARKS, actor_option, json_option, print_json
 from runbook_lib.errors import (
     EXIT_COULD_NOT_BE_DONE,
     EXIT_DONE,
@@ -37,7 +37,7 @@ def function(
     from runbook_lib.functions import call
     from runbook_lib.functions.addresses import curl_line
     from runbook_lib.health.context import open_context
-    from runbook_lib.settings import load_settings
+    from runbook_lib.settings import current_actor, load_settings
 
     if name is None:
         return _list(as_json)

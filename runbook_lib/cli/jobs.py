@@ -23,7 +23,6 @@ from runbook_lib.cli.changes import (
 )
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
@@ -35,7 +34,7 @@ from runbook_lib.pipeline import operations, retries
 from runbook_lib.pipeline.intake import IntakeResult, add_jobs
 from runbook_lib.pipeline.job_files import FileFormat
 from runbook_lib.pipeline.moments import moment
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import current_actor, load_settings
 
 DETAILS_SHOWN = 20
 since_option = click.option(

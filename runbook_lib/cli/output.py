@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
@@ -30,20 +29,6 @@ def actor_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--actor", default=None, help="Who does this (default: RUNBOOK_ACTOR, else the login)."
     )(command)
-
-
-def current_actor(given: str | None) -> str:
-    """Who acts: the option, else `RUNBOOK_ACTOR`, else the login."""
-    import getpass
-
-    from runbook_lib.settings import load_settings
-
-    if given or load_settings().runbook_actor:
-        return given or str(load_settings().runbook_actor)
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid {os.getuid()}"
 
 
 def print_json(value: Any) -> None:

@@ -17,11 +17,11 @@ from runbook_lib.cli.changes import (
     show_plan,
     show_result,
 )
-from runbook_lib.cli.output import actor_option, current_actor, json_option
+from runbook_lib.cli.output import actor_option, json_option
 from runbook_lib.cli.progress import progress_bar
 from runbook_lib.database import open_own_pipeline
 from runbook_lib.errors import UsageError
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import current_actor, load_settings
 
 WHERE = ("category", "status", "since", "until")
 

@@ -13,7 +13,6 @@ import click
 from runbook_lib.cli.handing_over import hand_over
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
@@ -27,7 +26,7 @@ from runbook_lib.errors import (
 )
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.parameters import from_texts
-from runbook_lib.settings import Settings, load_settings
+from runbook_lib.settings import Settings, current_actor, load_settings
 
 
 @click.command(add_help_option=False)

@@ -13,7 +13,6 @@ import click
 
 from runbook_lib.cli.output import (
     actor_option,
-    current_actor,
     json_option,
     print_json,
     print_table,
@@ -23,7 +22,7 @@ from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL
 from runbook_lib.pipeline.moments import moment
 from runbook_lib.scheduling.schedules import DIRECTORY, Schedule, Schedules, load_schedules
-from runbook_lib.settings import Settings, load_settings
+from runbook_lib.settings import Settings, current_actor, load_settings
 
 directory_option = click.option(
     "--directory", type=click.Path(path_type=Path, file_okay=False, exists=True),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli.output import current_actor, json_option, print_json
+from runbook_lib.cli.output import json_option, print_json
 from runbook_lib.settings import PROJECT_DIRECTORY
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def demo(home: Path | None, stay_up: bool, as_json: bool, command: tuple[str, ..
     Uses an embedded database and a sandbox only, never your database, keys, site or `.env`.
     With COMMAND, runs that `runbook` command over the demo's things: `runbook demo jobs list`.
     """
+    from runbook_lib.settings import current_actor
     from runbook_lib.workbench.demo import DEMO_HOME, Demo, enter_demo
     from runbook_lib.workbench.up import addresses, on_a_terminal
     from runbook_lib.workbench.up import stay_up as keep_up
@@ -66,7 +67,7 @@ def up() -> Any:
 
     Without a terminal, a worker takes one pass over the queue instead.
     """
-    from runbook_lib.settings import load_settings
+    from runbook_lib.settings import current_actor, load_settings
     from runbook_lib.workbench.up import up as keep_up
 
     return keep_up(load_settings(), current_actor(None))

@@ -18,9 +18,6 @@ from runbook_lib.database import Database
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError, UsageError
 
-# They register their kinds of change.
-from runbook_lib.pipeline import posts, retries  # noqa: F401
-
 router = APIRouter(include_in_schema=False)
 ROWS_SHOWN = 50
 

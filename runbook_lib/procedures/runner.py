@@ -101,7 +101,9 @@ def run(
         directory = _private_directory(settings, record.run_id)
         request = Request(
             directory,
-            environment=_environment(record.run_id, directory, database, settings, allow_changes),
+            environment=_environment(
+                record.run_id, actor, directory, database, settings, allow_changes
+            ),
             cell_deadline_seconds=cell_deadline_seconds,
             run_deadline_seconds=deadline_seconds or _deadline_seconds(found),
             fork_server=settings.fork_server,
@@ -312,6 +314,7 @@ def _interrupted(error: BaseException) -> Ending:
 
 def _environment(
     run_id: str,
+    actor: str,
     directory: Path,
     database: Database,
     settings: Settings,
@@ -332,6 +335,7 @@ def _environment(
         RUNBOOK_DATABASE_SCHEMA=database.schema,
         RUNBOOK_HOME=str(settings.runbook_home),
         RUNBOOK_RUN_ID=run_id,  # what a cell does is recorded as this run's
+        RUNBOOK_ACTOR=actor,  # and as done by whoever started it
     )
 
 

@@ -1,0 +1,16 @@
+"""Which module defines which kind of change, so that one that is named is found wherever it is asked for."""
+
+from __future__ import annotations
+
+# The kind's name → the module that registers it when it is imported. They stand in higher rooms, which
+# this one must not import by itself: it does so when the kind is asked for.
+KIND_MODULES = {
+    "jobs.retry": "runbook_lib.pipeline.retries",
+    "jobs.unretry": "runbook_lib.pipeline.retries",
+    "posts.unpublish": "runbook_lib.pipeline.posts",
+    "posts.republish": "runbook_lib.pipeline.posts",
+    "posts.trash": "runbook_lib.pipeline.posts",
+    "posts.restore": "runbook_lib.pipeline.posts",
+    "sweeper.call": "runbook_lib.health.remote_sweeper",
+    "archive.prune": "runbook_lib.archive.retention",
+}
