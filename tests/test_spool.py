@@ -38,13 +38,18 @@ from runbook_lib.spool import Spool, open_spool
 
 NOBODY_LISTENS = "postgresql://runbook:hidden-word@127.0.0.1:1/runbook"
 CONCLUDES = "from runbook_lib import conclude; conclude({'found': 3}, verdict='ok')"
+CHANGES = """from runbook_lib import open_workplace
+from runbook_lib.changes import admin_action
+with admin_action(open_workplace().database, actor="ana", action="test.effect"):
+    raise AssertionError("it must not begin")
+"""
 
 
 @pytest.fixture
 def settings(database: Database, home: Path, tmp_path: Path) -> Settings:
     folder = tmp_path / "procedures"
     write_procedure(folder, "fixture/reads", CONCLUDES, parameters="days = 7")
-    write_procedure(folder, "fixture/changes", CONCLUDES, changes="the jobs that it names")
+    write_procedure(folder, "fixture/changes", CHANGES, changes="the jobs that it names")
     return Settings(database_url=database.url, runbook_home=home, runbook_procedures=folder)
 
 
@@ -152,16 +157,19 @@ def test_a_procedure_that_only_reads_runs_without_a_database_and_is_filed_later(
     assert open_spool(settings).waiting() == []
 
 
-def test_a_procedure_with_effects_is_refused_without_a_database_and_that_is_recorded(
+def test_a_procedure_with_effects_runs_without_a_database_and_changes_nothing(
     away: Database, database: Database, settings: Settings
 ) -> None:
-    with pytest.raises(CouldNotBeDone, match="changes the jobs that it names"):
-        run("fixture/changes", {}, "ana", database=away, settings=settings)
+    said: list[str] = []
+    run("fixture/changes", {}, "ana", database=away, settings=settings, on_notice=said.append)
+    assert "nothing can be changed" in said[0]
     with pytest.raises(ParametersRefused):
         run("fixture/reads", {"dais": 3}, "ana", database=away, settings=settings)
-    open_spool(settings).file(database)
+    assert open_spool(settings).file(database).problem is None
     found = [(row.procedure, row.status, row.filed_late) for row in rows(database, "notebook_runs")]
-    assert found == [("fixture/changes", "refused", True), ("fixture/reads", "refused", True)]
+    assert found == [("fixture/changes", "failed", True), ("fixture/reads", "refused", True)]
+    (action,) = rows(database, "admin_actions")
+    assert (action.actor, action.action, action.outcome) == ("ana", "test.effect", "refused")
 
 
 def test_a_run_that_began_with_a_database_may_end_without_one(

@@ -142,8 +142,8 @@ def _require_allowed(action: str) -> None:
     if allowed is None or action in allowed.split(","):
         return
     raise PlanRefused(
-        f"{action} was not done: this run by schedule may change {allowed.replace(',', ', ')}. "
-        f"To allow it, add {action} to allow_changes in the schedule's file."
+        f"{action} was not done: this run may change {allowed.replace(',', ', ')}. "
+        f"To allow it in a run by schedule, add {action} to allow_changes in the schedule's file."
     )
 
 

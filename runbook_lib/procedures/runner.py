@@ -67,19 +67,20 @@ def run(
 
     The record says whether the notebook ran whole (`status`) and what it found (`verdict`). Setting
     `stop` ends it as killed. With `allow_changes`, it may change only what is named there. While the
-    database cannot be written, a procedure that only reads runs all the same and its record waits in
-    the spool; `on_notice` is told. `steps` decides about each cell. `resume` is a run that did not get
+    database cannot be written, it runs all the same, changes nothing, and its record waits in the
+    spool; `on_notice` is told. `steps` decides about each cell. `resume` is a run that did not get
     through: this one has its parameters and is linked to it, and goes on at `from_cell` (see
     `resumption.py`). Raises `ParametersRefused`
     (recorded as refused), `NotFoundError`, and `CouldNotBeDone` when the record could not be opened or
-    closed, the archive took nothing, or a procedure with effects has no database to be recorded in.
+    closed, or the archive took nothing.
     """
     found, spool = find(procedure, settings), open_spool(settings)
     origin = Origin(actor, trigger, schedule_id, due_at, incident)
     values = _checked(found, parameters or {}, origin, database, spool)
     away = _tidy(database, settings)
-    if away is not None and not found.card.read_only:
-        raise _refused_without_database(found, origin, away, database, spool)
+    if away is not None:
+        # It still looks, since that is when looking matters most; nothing can be recorded, so nothing is changed.
+        allow_changes = ()
     notebook = read_notebook(json.dumps(found.notebook).encode(), found.name)
     before = None
     if resume is not None:
@@ -89,13 +90,13 @@ def run(
         )
     evidence.prepare(notebook, values)
     run_id = records.new_run_id()
-    with _claimed(found, run_id, origin, database, spool) as claimed:
+    with _claimed(found, run_id, origin, database, spool, away) as claimed:
         record = Record.open(
             database, found, plain(values), origin, len(evidence.code_cells(notebook)),
             spool=spool, away=away, run_id=run_id,
         )  # fmt: skip
         if record.notice:
-            on_notice(record.notice)
+            on_notice(f"{record.notice} Until then nothing can be changed.")
         if before is not None:
             resumption.go_on(before, notebook, record.run_id, database)
         directory = _private_directory(settings, record.run_id)
@@ -145,13 +146,18 @@ def _execute(
 
 @contextmanager
 def _claimed(
-    found: Procedure, run_id: str, origin: Origin, database: Database, spool: Spool
+    found: Procedure,
+    run_id: str,
+    origin: Origin,
+    database: Database,
+    spool: Spool,
+    away: Exception | None,
 ) -> Iterator[str | None]:
-    """Holds the claim of a procedure with effects; yields its name, None for one that only reads.
+    """Holds the claim of a procedure with effects; yields its name, None for a run that changes nothing.
 
     Raises `ProcedureBusy`, which is recorded as refused.
     """
-    if found.card.read_only:
+    if found.card.read_only or away is not None:
         yield None
         return
     try:
@@ -233,17 +239,6 @@ def _checked(
         except RunbookError:
             pass  # The caller is told the reason either way.
         raise ParametersRefused(reason) from None
-
-
-def _refused_without_database(
-    found: Procedure, origin: Origin, away: Exception, database: Database, spool: Spool
-) -> CouldNotBeDone:
-    reason = (
-        f"{found.name} was not run: it changes {found.card.changes}, and the database cannot be written. "
-        f"{mask(str(away))}"
-    )
-    records.file_refusal(database, found, origin, reason, spool)
-    return CouldNotBeDone(reason)
 
 
 def _end(
