@@ -31,10 +31,11 @@ from runbook_lib.errors import ConfigurationError
 
 PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
 PROVIDERS = ("openai", "wordpress")
-CALLER_PREFIXES = ("DATABASE_URL", "OPENAI_", "WORDPRESS_", "RUNBOOK_", "PG")
+CALLER_PREFIXES = ("DATABASE_URL", "OPENAI_", "WORDPRESS_", "RUNBOOK_", "SUPABASE_", "PG")
 
 Provider = Literal["openai", "wordpress"]
 PostStatus = Literal["publish", "draft", "pending"]
+SecretStore = Literal["env_file", "vault", "functions"]
 
 
 class ModelPrice(BaseModel):
@@ -80,6 +81,12 @@ class Settings(BaseSettings):
     wordpress_user: str | None = None
     wordpress_app_password: SecretStr | None = None
     runbook_sandbox: Provider | None = None
+
+    # where keys and passwords are kept: read from there, and written there by `runbook secrets`
+    runbook_secret_store: SecretStore = "env_file"
+    supabase_project: str | None = None
+    supabase_access_token: SecretStr | None = None
+    supabase_api_url: str = "https://api.supabase.com"
 
     # places
     runbook_home: Path = PROJECT_DIRECTORY / ".runbook"
@@ -157,7 +164,9 @@ class Settings(BaseSettings):
             raise ValueError("must be a JSON object of prices by model")
         return found
 
-    @field_validator("wordpress_url", "openai_base_url", "runbook_functions_url")
+    @field_validator(
+        "wordpress_url", "openai_base_url", "runbook_functions_url", "supabase_api_url"
+    )
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is None:
@@ -272,7 +281,7 @@ class Settings(BaseSettings):
     def _configured(self) -> frozenset[str]:
         found = set()
         for provider, names in _REQUIRED.items():
-            present = [name for name in names if getattr(self, name.lower())]
+            present = [name for name in names if self._is_set(name, provider)]
             hints = [name for name in _OPTIONAL[provider] if getattr(self, name.lower())]
             if len(present) == len(names):
                 found.add(provider)
@@ -284,7 +293,13 @@ class Settings(BaseSettings):
                 )
         return frozenset(found)
 
+    def _is_set(self, name: str, provider: str) -> bool:
+        """Whether a variable has a value; a secret may stand in the Vault instead."""
+        in_vault = self.runbook_secret_store == "vault" and name in _IN_VAULT
+        return bool(getattr(self, name.lower())) or (in_vault and self.runbook_sandbox != provider)
 
+
+_IN_VAULT = ("OPENAI_API_KEY", "WORDPRESS_APP_PASSWORD")
 _REQUIRED = {
     "openai": ("OPENAI_API_KEY",),
     "wordpress": ("WORDPRESS_URL", "WORDPRESS_USER", "WORDPRESS_APP_PASSWORD"),

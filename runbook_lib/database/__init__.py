@@ -91,6 +91,7 @@ def open_own_pipeline(
 def own_tables(settings: Settings, application_name: str = "runbook") -> Database:
     """Where our own tables are, migrated or not; the embedded server is started."""
     from runbook_lib.database import embedded
+    from runbook_lib.database.addresses import followed_address
 
     address, hold = settings.own_tables_url(), None
     if address is None:
@@ -104,4 +105,5 @@ def own_tables(settings: Settings, application_name: str = "runbook") -> Databas
         application_name=application_name,
         hold=hold,
         only_schema=settings.attached,
+        present_url=None if address is None else followed_address(settings),
     )

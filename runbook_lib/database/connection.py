@@ -6,7 +6,7 @@ no session locks, no server-side prepared statements. What a transaction needs i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -159,8 +159,11 @@ class Connection:
         *,
         path: str | None = None,
         never_writes: bool = False,
+        opened_with: str = "",
     ) -> None:
         self.raw = raw
+        # With the password: to tell whether the address has changed since, and never to be shown.
+        self.opened_with = opened_with
         self._schema = schema
         self._path = path or f"{quoted_name(schema)}, public"
         self._deadline_seconds = deadline_seconds
@@ -250,6 +253,7 @@ class Database:
     `hold` is what keeps a shared embedded server up while this object is in use. `never_writes`: it is
     somebody else's, and every transaction on it must be read only. `only_schema`: names are looked up in
     the schema alone and not in `public` as well, where tables of the same name may be somebody else's.
+    `present_url` is asked for each new connection, so that a rotated password is used from then on.
     """
 
     def __init__(
@@ -262,8 +266,10 @@ class Database:
         hold: Any = None,
         never_writes: bool = False,
         only_schema: bool = False,
+        present_url: Callable[[], str] | None = None,
     ) -> None:
         self._url = normalise_url(url)
+        self._present_url = present_url
         known_secrets.register_address(self._url, "the database password")
         for password in parse_qs(urlsplit(self._url).query).get("password", ()):
             known_secrets.register(password, "the database password")
@@ -279,8 +285,15 @@ class Database:
 
     @property
     def url(self) -> str:
-        """The address with its password: never log or print it."""
+        """The address with its password, as it is now: never log or print it."""
+        if self._present_url is not None:
+            self._url = self._present_url()
         return self._url
+
+    @property
+    def follows(self) -> bool:
+        """Whether user and password may change while this process runs."""
+        return self._present_url is not None
 
     @property
     def address(self) -> str:
@@ -289,7 +302,7 @@ class Database:
 
     def beside(self, name: str) -> Database:
         """Another database of the same server, or the console of the pooler in front of it."""
-        parts = urlsplit(self._url)
+        parts = urlsplit(self.url)
         query = f"?{parts.query}" if parts.query else ""
         return Database(
             f"postgresql://{parts.netloc}/{name}{query}", application_name=self.application_name
@@ -301,6 +314,7 @@ class Database:
         The time-out is for each address that the host's name has. An embedded server that was killed
         is started again.
         """
+        url = self.url
         try:
             raw = self._connect(connect_timeout_seconds)
         except DatabaseUnreachable:
@@ -315,12 +329,13 @@ class Database:
             self.deadline_seconds,
             path=self._path,
             never_writes=self.never_writes,
+            opened_with=url,
         )
 
     def _connect(self, timeout_seconds: float, **factories: Any) -> psycopg2.extensions.connection:
         try:
             return psycopg2.connect(
-                self._url,
+                self.url,
                 application_name=self.application_name,
                 connect_timeout=max(2, int(timeout_seconds)),
                 keepalives_idle=10,

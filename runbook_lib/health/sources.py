@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from runbook_lib.database import Database, Transaction, open_database
+from runbook_lib.database.addresses import followed_address
 from runbook_lib.database.connection import quoted_name
 from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import ConfigurationError
@@ -124,6 +125,7 @@ def their_database(
         deadline_seconds=settings.runbook_database_deadline_seconds,
         application_name=application_name,
         never_writes=True,
+        present_url=followed_address(settings, lambda now: now.database_url),
     )
 
 

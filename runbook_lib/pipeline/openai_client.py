@@ -18,6 +18,7 @@ import httpx2
 import openai
 
 from runbook_lib import known_secrets
+from runbook_lib.credentials.store import after_refusal
 from runbook_lib.deadlines import Deadline
 from runbook_lib.pipeline.failures import Failure
 from runbook_lib.pipeline.openai_answers import no_answer, refusal
@@ -76,7 +77,7 @@ class OpenAIClient:
             answer = self._complete(key, parameters, deadline)
             if isinstance(answer, Failure) or answer.status != 401:
                 return answer
-            refused, key = key, self._api_key()
+            refused, key = key, after_refusal(self._api_key)
             if refused == key or deadline.passed():
                 return answer
 

@@ -46,6 +46,7 @@ class Providers:
 
     openai: OpenAIProvider
     wordpress: WordPressProvider
+    credentials: Credentials | None = field(default=None, repr=False)
     _sandbox: Sandbox | None = field(default=None, repr=False)
 
     def describe(self) -> str:
@@ -78,6 +79,7 @@ def resolve_providers(settings: Settings, credentials: Credentials | None = None
     return Providers(
         openai_of(settings, credentials, sandbox if "openai" in sandboxed else None),
         wordpress_of(settings, credentials, sandbox if "wordpress" in sandboxed else None),
+        credentials,
         sandbox,
     )
 

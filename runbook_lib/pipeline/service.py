@@ -72,7 +72,7 @@ def make_worker(
     def handle(attempt: Attempt) -> Completed:
         return process.result()(attempt)
 
-    worker = Worker(database, handle, options, reporter)
+    worker = Worker(database, handle, options, reporter, credentials=providers.credentials)
     return worker
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from runbook_lib import __version__
 from runbook_lib.credentials.masking import one_line
+from runbook_lib.credentials.store import InUse
 from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.pipeline import failure_templates, jobs
@@ -81,6 +82,8 @@ class WorkerState:
     send: Callable[[Message], None]
     in_flight: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     unstarted: Callable[[], list[Attempt]] = list
+    credentials: Callable[[], dict[str, InUse]] = dict
+    handles_noted: frozenset[tuple[str, str]] = frozenset()
     cursor: jobs.ClaimCursor = field(default_factory=jobs.ClaimCursor)
     duties: Duties = field(default_factory=Duties)
     recent_sketches: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -394,7 +397,12 @@ def _given_up_event(attempt: Attempt, failure: Failure) -> Event:
 
 
 def beat(transaction: Transaction, state: WorkerState, *, stopped: bool) -> None:
-    """Writes the worker's sign of life."""
+    """Writes the worker's sign of life, and by which handles its credentials are known."""
+    credentials = state.credentials()
+    handles = frozenset((name, used.handle) for name, used in credentials.items())
+    if handles != state.handles_noted:
+        note_handles(transaction, handles)
+        state.handles_noted = handles
     transaction.run(
         _SQL["beat"],
         worker=state.name,
@@ -410,8 +418,15 @@ def beat(transaction: Transaction, state: WorkerState, *, stopped: bool) -> None
         unix_seconds=time.time(),
         progressed=state.progressed,
         stopped=stopped,
+        credentials=json.dumps({name: used.as_dictionary() for name, used in credentials.items()}),
     )
     state.progressed = False
+
+
+def note_handles(transaction: Transaction, handles: Iterable[tuple[str, str]]) -> None:
+    """Notes since when a credential of this handle has been in use."""
+    for name, handle in sorted(handles):
+        transaction.run(_SQL["note_handle"], name=name, handle=handle)
 
 
 def swept_event(each: jobs.Swept) -> Event:

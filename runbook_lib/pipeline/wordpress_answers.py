@@ -130,6 +130,13 @@ def no_answer(error: ExchangeFailed, request: str) -> Failure:
     )
 
 
+def login_refused(answer: Answer) -> bool:
+    """Whether the site took the request for nobody's, wherever it says so."""
+    if answer.status not in (400, 401):
+        return False
+    return _real_status(answer, read_object(answer) or {}) == 401
+
+
 def _real_status(answer: Answer, found: dict[str, Any]) -> int:
     """The status, or what a refused parameter hides below it: a list of drafts that is asked for with a
     wrong password is answered 400, and the 401 stands inside."""

@@ -11,10 +11,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 from runbook_lib import known_secrets
+from runbook_lib.credentials.store import after_refusal
 from runbook_lib.deadlines import Deadline
 from runbook_lib.pipeline.failures import Failure, JobFailed
 from runbook_lib.pipeline.transport import Answer, ExchangeFailed, Transport
-from runbook_lib.pipeline.wordpress_answers import code_of, no_answer, read_object, refusal
+from runbook_lib.pipeline.wordpress_answers import (
+    code_of,
+    login_refused,
+    no_answer,
+    read_object,
+    refusal,
+)
 
 
 @dataclass(frozen=True)
@@ -166,8 +173,10 @@ class WordPressConnection:
                 body=body,
                 repeatable=repeatable,
             )
-            refused, password = password, self._password() if answer.status == 401 else password
-            if answer.status != 401 or refused == password:
+            if not login_refused(answer):
+                return answer
+            refused, password = password, after_refusal(self._password)
+            if refused == password:
                 return answer
 
     def _headers(self, password: str, body: bytes | None) -> dict[str, str]:

@@ -26,6 +26,8 @@ from uuid import uuid4
 
 import psycopg2
 
+from runbook_lib.credentials.handles import handle_of
+from runbook_lib.credentials.store import ENV_FILE, ENVIRONMENT, Credentials, InUse
 from runbook_lib.database.connection import Connection, Database, Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.errors import EXIT_COULD_NOT_BE_DONE, CouldNotBeDone, DatabaseUnreachable
@@ -46,6 +48,9 @@ PARTITIONS_SECONDS = 3600.0
 RECONNECT_SWEEP_GRACE_SECONDS = 5.0
 LONG_PAUSE_SECONDS = 60.0
 TRANSACTION_POOLER_PORT = 6543
+# Only these are a worker's: an admin key must not be beside it.
+WORKER_NAMES = ("OPENAI_API_KEY", "WORDPRESS_APP_PASSWORD")
+ADDRESS_SECONDS = 1.0
 UNUSABLE_VALUE = (psycopg2.DataError, psycopg2.IntegrityError, ValueError)
 
 Handler = Callable[[Attempt], Completed]
@@ -58,7 +63,13 @@ class Worker:
     """
 
     def __init__(
-        self, database: Database, handler: Handler, options: WorkerOptions, reporter: Reporter
+        self,
+        database: Database,
+        handler: Handler,
+        options: WorkerOptions,
+        reporter: Reporter,
+        *,
+        credentials: Credentials | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self._database = database
@@ -71,7 +82,9 @@ class Worker:
             ProviderWatch(self.name, options),
             self._send,
             unstarted=self._unstarted,
+            credentials=self._credentials_in_use,
         )
+        self._credentials = credentials
         self._connection: Connection | None = None
         self._listener: Connection | None = None
         self._connected_before = False
@@ -343,11 +356,41 @@ class Worker:
         if self._connection is None or self._connection.broken:
             self._connection = self._database.connect()
             self._greet(self._connection)
+        elif self._state.duties.take("address", ADDRESS_SECONDS):
+            self._follow_address(self._connection)
         # Also on a connection that lasts for months.
         if self._state.duties.take("partitions", PARTITIONS_SECONDS):
             self._make_partitions(self._connection)
             self._drop_repeated_marks(self._connection)
         return self._connection
+
+    def _follow_address(self, connection: Connection) -> None:
+        """After the database's password changed: the new connection first, then the old one is let go.
+
+        Sessions that are open outlive their password, so nothing is lost while the new one does not fit.
+        """
+        if not self._database.follows or self._database.url == connection.opened_with:
+            return
+        try:
+            self._connection = self._database.connect()
+        except DatabaseUnreachable as error:
+            log.warning("The database's new password is not used yet: %s", error)
+            return
+        connection.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._listen()
+        self._state.duties.set("beat", 0.0)
+
+    def _credentials_in_use(self) -> dict[str, InUse]:
+        """The providers' credentials, and the one that this worker's connection was opened with."""
+        used = self._credentials.in_use(*WORKER_NAMES) if self._credentials is not None else {}
+        if self._connection is not None and self._connection.opened_with:
+            origin = ENV_FILE if self._database.follows else ENVIRONMENT
+            used["DATABASE_URL"] = InUse(
+                handle_of("DATABASE_URL", self._connection.opened_with), origin, time.time()
+            )
+        return used
 
     def _greet(self, connection: Connection) -> None:
         """What a new connection begins with."""

@@ -147,11 +147,11 @@ VALUES (%(kind)s, %(level)s, %(message)s, %(worker)s, %(job_id)s::uuid, %(provid
 -- The worker's sign of life. `progress_at` moves only when an attempt ended or came a step further.
 INSERT INTO workers AS worker (
     worker, host, pid, version, concurrency, prefetch, settings_digest, heartbeat_at, progress_at, in_flight,
-    finished_count, failed_count, clock_offset_seconds
+    finished_count, failed_count, credentials, clock_offset_seconds
 )
 VALUES (
     %(worker)s, %(host)s, %(pid)s, %(version)s, %(concurrency)s, %(prefetch)s, %(settings_digest)s, now(), now(),
-    %(in_flight)s, %(finished_count)s, %(failed_count)s,
+    %(in_flight)s, %(finished_count)s, %(failed_count)s, %(credentials)s::jsonb,
     %(unix_seconds)s - extract(epoch FROM clock_timestamp())::float8
 )
 ON CONFLICT (worker) DO UPDATE
@@ -160,8 +160,16 @@ SET heartbeat_at = now(),
     in_flight = EXCLUDED.in_flight,
     finished_count = EXCLUDED.finished_count,
     failed_count = EXCLUDED.failed_count,
+    credentials = EXCLUDED.credentials,
     clock_offset_seconds = EXCLUDED.clock_offset_seconds,
     stopped_at = CASE WHEN %(stopped)s THEN now() END;
+
+-- name: note_handle
+-- Since when a credential of this handle has been in use; locks nothing when it is known already.
+INSERT INTO credential_handles (name, handle)
+SELECT %(name)s, %(handle)s
+WHERE NOT EXISTS (SELECT FROM credential_handles WHERE name = %(name)s AND handle = %(handle)s)
+ON CONFLICT (name, handle) DO NOTHING;
 
 -- name: make_partitions
 -- Weekly partitions of job_runs, made ahead.
