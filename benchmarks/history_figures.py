@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from runbook_lib.health.sources import Sources
 from runbook_lib.policy import Policy
 from runbook_lib.settings import Settings
 
-MANY, FEW = 10_000_000, 100_000
+MANY, FEW = int(os.environ.get("RUNS", 10_000_000)), 100_000
 DAYS = 90
 # The queries about jobs read content_jobs: a tenth as many jobs as runs, which favours them.
 JOBS_SHARE = 10
@@ -52,6 +53,7 @@ FROM (
     FROM generate_series(0, %(count)s - 1) AS number CROSS JOIN LATERAL (SELECT random() + number * 0 AS chance) AS drawn
 ) AS drawn
 """
+_FORGET = "DELETE FROM job_runs WHERE execution_time >= %(begins)s"
 _JOBS = """
 INSERT INTO content_jobs (topic, status, last_error, error_class, created_at, updated_at, completed_at)
 SELECT 'topic', CASE WHEN number %% 7 = 0 THEN 'error' ELSE 'completed' END,
@@ -122,14 +124,18 @@ def size(database: Database) -> None:
 
 def refreshing(database: Database) -> None:
     sources = Sources(database, database)
-    samples = []
+    samples, begins = [], datetime.now(UTC) - timedelta(minutes=50)
     for number in range(REFRESHES):
         with database.transaction(deadline_seconds=DEADLINE_SECONDS) as transaction:
             transaction.run(
                 _RUNS.replace("interval '1 day'", "interval '50 minutes'"),
-                begins=datetime.now(UTC) - timedelta(minutes=50), count=NEW_RUNS, day=f"new{number}",
+                begins=begins, count=NEW_RUNS, day=f"new{number}",
             )  # fmt: skip
         samples.append(_milliseconds(lambda: refresh(sources)))
+        # The next round has these hours for itself.
+        with database.transaction(deadline_seconds=DEADLINE_SECONDS) as transaction:
+            transaction.run(_FORGET, begins=begins)
+        refresh(sources)
     value = statistics.median(samples)
     report(f"refresh after {NEW_RUNS:,} new runs at {MANY:,}", value, "ms (median)", bar="≤ 200 ms", met=value <= 200, samples=samples)  # fmt: skip
 

@@ -107,7 +107,7 @@ class History:
     def durations(
         self, since: datetime, until: datetime | None = None, by: By = "stage", *, completed: bool = True
     ) -> pandas.DataFrame:  # fmt: skip
-        """How long attempts took, by stage, model or provider, between two quarters of an hour.
+        """How long attempts took, by stage, model or provider, since a quarter of an hour (see `_quarters`).
 
         The name of `by`; `attempts`, `average_seconds`, `p50_seconds`, `p95_seconds`, `p99_seconds`,
         `longest_seconds`. Stage `own` is an attempt less the time inside calls to providers, `whole` all
@@ -304,8 +304,12 @@ def _durations(
 
 
 def _quarters(since: datetime, until: datetime | None, now: datetime) -> Period:
-    began = floor_quarter(since)
+    """To the quarter of an hour; a moment of no clock (seven days ago) that is further back than a day, to
+    the hour: then a quarter as many rows are read."""
     ends = floor_quarter(until) if until else floor_hour(now) + HOUR
+    began = floor_quarter(since)
+    if began != since and ends - began > timedelta(days=1):
+        began = floor_hour(since)
     return Period(began, began, ends)
 
 
