@@ -19,6 +19,8 @@ NOTEBOOK_NAMES = {
     "failure_rate": "runbook_lib.health.failure_rate",
     "performance_review": "runbook_lib.health.performance",
     "propose": "runbook_lib.procedures.proposals",
+    "high_failure_rate": "runbook_lib.health.high_failure_rate",
+    "stuck_jobs_review": "runbook_lib.health.stuck_review",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

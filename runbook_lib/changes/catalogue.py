@@ -7,6 +7,7 @@ from __future__ import annotations
 KIND_MODULES = {
     "jobs.retry": "runbook_lib.pipeline.retries",
     "jobs.unretry": "runbook_lib.pipeline.retries",
+    "jobs.sweep": "runbook_lib.pipeline.sweeping",
     "posts.unpublish": "runbook_lib.pipeline.posts",
     "posts.republish": "runbook_lib.pipeline.posts",
     "posts.trash": "runbook_lib.pipeline.posts",

@@ -275,13 +275,15 @@ def sweep(
     *,
     quarantine_after: int,
     count: int = 1000,
+    job_ids: Sequence[str] | None = None,
 ) -> list[Swept]:
-    """Takes jobs back whose lease ran out: pending at once, or into quarantine."""
+    """Takes jobs back whose lease ran out, only these where some are named: pending at once, or into quarantine."""
     rows = transaction.rows(
         _SQL["sweep_expired_leases"],
         quarantine_after=quarantine_after,
         count=count,
         fingerprint=LOST_FINGERPRINT,
+        job_ids=None if job_ids is None else list(job_ids),
     )
     return [Swept(*row) for row in rows]
 

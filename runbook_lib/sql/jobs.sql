@@ -194,11 +194,13 @@ RETURNING job.job_id::text;
 
 -- name: sweep_expired_leases
 -- Takes jobs back whose lease ran out: pending again at once, or into quarantine when their workers
--- vanished too often in a row. Leaves the row `lost` of the attempt, with what its article cost.
+-- vanished too often in a row. Leaves the row `lost` of the attempt, with what its article cost. Only
+-- these jobs, where some are named.
 WITH expired AS MATERIALIZED (
     SELECT job_id, attempt, worker, stage, started_at, category, lost_count
     FROM content_jobs
     WHERE status = 'processing' AND lease_until < now()
+        AND (%(job_ids)s::uuid[] IS NULL OR job_id = ANY (%(job_ids)s::uuid[]))
     ORDER BY lease_until
     LIMIT %(count)s
     FOR UPDATE SKIP LOCKED
