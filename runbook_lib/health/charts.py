@@ -212,8 +212,11 @@ def _label_days(axes: Axes, by_day: pandas.DataFrame) -> None:
 
 
 def _label_hours(axes: Axes, by_hour: pandas.DataFrame) -> None:
-    shown = range(0, len(by_hour), 3)
-    axes.set_xticks(list(shown), [f"{by_hour['hour'].iloc[at]:%H:%M}" for at in shown])
+    # Of more than a day also the weekday, and not more labels than there is room for.
+    step = max(3, -(-len(by_hour) // _MOST_DAYS_LABELLED))
+    form = "%a\n%H:%M" if len(by_hour) > 25 else "%H:%M"
+    shown = range(0, len(by_hour), step)
+    axes.set_xticks(list(shown), [by_hour["hour"].iloc[at].strftime(form) for at in shown])
     axes.set_xlim(-0.7, len(by_hour) - 0.3)
 
 

@@ -202,12 +202,13 @@ def _causes(rows: list[Any]) -> pandas.DataFrame:
         scenario = scenario_of_class(row.error_class) if row.error_class else scenario_of_text(row.text)  # fmt: skip
         cause = row.error_class or ("unclassed" if scenario is UNKNOWN else scenario.id)
         entry = found.setdefault(cause, {
-            "cause": cause, "attempts": 0, "share_percent": 0.0, "jobs": 0, "since": row.first_seen,
+            "cause": cause, "attempts": 0, "share_percent": 0.0, "jobs": row.jobs, "since": row.first_seen,
             "last_seen": row.last_seen, "whose_fault": _party(scenario, cause), "meaning": scenario.meaning,
             "first_action": scenario.first_action, "procedure": scenario.procedure,
         })  # fmt: skip
+        if entry["attempts"]:
+            entry["jobs"] = None  # texts that differ: one job may stand in several of them
         entry["attempts"] += row.attempts
-        entry["jobs"] += row.jobs
         entry["since"] = min(entry["since"], row.first_seen)
         entry["last_seen"] = max(entry["last_seen"], row.last_seen)
         entry["share_percent"] = round(100 * entry["attempts"] / total, 1)

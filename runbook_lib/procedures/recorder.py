@@ -9,8 +9,15 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from runbook_lib.credentials.masking import one_line
+from runbook_lib.errors import RunbookError
+from runbook_lib.policy import load_policy
+from runbook_lib.settings import load_settings
+
 CONCLUSION = "application/vnd.runbook.conclusion+json"
 VERDICTS = ("ok", "warning", "critical", "not_enough_data")
+# Only then is it shown whom to ask.
+_NOT_WELL = ("warning", "critical")
 
 
 def conclude(
@@ -65,8 +72,23 @@ def _words(conclusion: dict[str, Any]) -> str:
     lines = [
         f"Recorded: {said.replace('_', ' ')}. {len(conclusion['results'])} results.",
         *conclusion["problems"],
+        *(_whom_to_ask() if conclusion["verdict"] in _NOT_WELL else ()),
     ]
     return "\n".join(lines)
+
+
+def _whom_to_ask() -> list[str]:
+    """The escalation levels with their contacts, and where vendors are reached: the policy's."""
+    try:
+        policy = load_policy(load_settings())
+    except RunbookError as error:
+        return [f"Whom to ask is not known: {one_line(str(error), 300)}"]
+    levels = [
+        f"Level {number}, {level.title}: {', '.join(level.contacts) or 'no contact is set (RUNBOOK_CONFIG, levels)'}"
+        for number, level in sorted(policy.levels.items())
+    ]
+    vendors = ", ".join(f"{name} {vendor.support_url}" for name, vendor in policy.vendors.items())
+    return [*levels, f"Vendors: {vendors}"]
 
 
 def _page(conclusion: dict[str, Any]) -> str:
