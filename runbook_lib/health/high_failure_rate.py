@@ -34,6 +34,7 @@ MOST_CAUSES, MOST_PLACES = 500, 60
 MOST_OF_THEM_PERCENT = 60.0
 SOURCE = "failure_causes.outcomes"
 _CAUSES = ["cause", "attempts", "share_percent", "jobs", "since", "last_seen", "whose_fault", "meaning", "first_action", "procedure"]  # fmt: skip
+_COUNTED, _ADVICE = [*_CAUSES[:7]], ["cause", *_CAUSES[7:]]
 _PLACES = ["by", "which", "failed", "attempts", "failures_percent", "at_least_percent", "stands_out"]  # fmt: skip
 _FAILED_JOBS = ["error_class", "jobs", "written", "oldest", "newest"]
 _PARTIES = {"openai": "OpenAI", "wordpress": "WordPress", "database": "the database", "stuck": "our workers"}  # fmt: skip
@@ -55,6 +56,7 @@ class HighFailureRate:
     jobs: Rate
     at_fault: str | None
     causes: Table
+    advice: Table
     places: Table
     failed_jobs: Table
     hours: pandas.DataFrame
@@ -182,7 +184,8 @@ def _found(
     return HighFailureRate(
         check=_overall(attempts, jobs, causes, at_fault, hours, limits),
         since=window.since, attempts=attempts, jobs=jobs, at_fault=at_fault,
-        causes=Table(causes, empty="No attempt failed."),
+        causes=Table(causes[_COUNTED], empty="No attempt failed."),
+        advice=Table(causes[_ADVICE], empty="There is nothing to act on."),
         places=Table(_places(transaction.rows(sql["places"], row_count=MOST_PLACES, **within), attempts),
                      empty="No attempt ended."),
         failed_jobs=Table(transaction.frame(sql["failed_jobs"], row_count=MOST_PLACES),
@@ -239,7 +242,9 @@ def _places(rows: list[Any], overall: Rate) -> pandas.DataFrame:
     found = []
     for row in rows:
         share = rate(row.failed, row.attempts)
-        out = overall.percent is not None and (share.low_percent or 0) > overall.percent
+        # What is not known (a model, where writing failed) is no place that could stand out.
+        known = row.which != "not known" and overall.percent is not None
+        out = known and (share.low_percent or 0) > (overall.percent or 0)
         found.append({
             "by": row.by_what, "which": row.which, "failed": row.failed, "attempts": row.attempts,
             "failures_percent": share.percent, "at_least_percent": share.low_percent, "stands_out": out,
@@ -303,7 +308,8 @@ def _without_figures(problem: str, sources: Sources) -> HighFailureRate:
 
     return HighFailureRate(
         check=replace(check, message=f"There are no figures. {problem}"), since=None, attempts=none,
-        jobs=none, at_fault=None, causes=Table(pandas.DataFrame(columns=_CAUSES), empty=words),
+        jobs=none, at_fault=None, causes=Table(pandas.DataFrame(columns=_COUNTED), empty=words),
+        advice=Table(pandas.DataFrame(columns=_ADVICE), empty=words),
         places=Table(pandas.DataFrame(columns=_PLACES), empty=words),
         failed_jobs=Table(pandas.DataFrame(columns=_FAILED_JOBS), empty=words),
         hours=pandas.DataFrame(columns=hours), thresholds=Thresholds(), sources=sources,

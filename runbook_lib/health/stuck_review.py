@@ -32,7 +32,7 @@ ROWS_SHOWN = 100
 _ASKED = ("queue.stuck", "workers.progressing", "workers.alive", "database.blockers", "queue.concurrency")  # fmt: skip
 # Without a worker nothing is stuck yet; that is told, and is system_down's to judge.
 _ONLY_TOLD = ("workers.alive",)
-_JOBS = ["job_id", "topic", "stage", "attempt", "worker", "lease", "holder", "may_be_swept"]
+_JOBS = ["job_id", "may_be_swept", "holder", "lease", "worker", "stage", "attempt", "topic"]
 _WORKERS = [
     "worker",
     "host",
