@@ -238,12 +238,15 @@ def _default_vendors() -> dict[str, Vendor]:
 
 
 class Retention(Section):
-    """How long runs stay in the archive. What is let go leaves an entry in the chain."""
+    """How long runs of notebooks stay in the archive, and runs of jobs in job_runs."""
 
     # 0: for ever.
     keep_days: int = Field(0, ge=0, le=36_500)
     # procedure (chapter/name) → days, where they differ.
     keep_days_by_procedure: dict[str, int] = Field(default_factory=dict)
+    # Rows of job_runs: from when the written runbook calls them old, and how long they are kept.
+    job_runs_old_days: int = Field(30, ge=1, le=3650)
+    job_runs_keep_days: int = Field(90, ge=30, le=3650)
     # Runs that a reviewer signed stay, whatever their age.
     keep_signed_off: bool = True
 

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     runbook_archive: str | None = None
     runbook_config: Path | None = None
     runbook_procedures: Path | None = None
+    # The folder for runs that a clean-up takes out of job_runs; by default in RUNBOOK_HOME.
+    runbook_run_exports: Path | None = None
     runbook_actor: str | None = None
     # Set for the kernel of a run by schedule: the names of the changes that it may make.
     runbook_allowed_changes: str | None = None
@@ -176,7 +178,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         return value
 
-    @field_validator("runbook_home", "runbook_mapping")
+    @field_validator("runbook_home", "runbook_mapping", "runbook_run_exports")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -224,6 +226,11 @@ class Settings(BaseSettings):
     def fork_server(self) -> Path:
         """The directory of the process from which runs are forked."""
         return self.runbook_fork_server or self.runbook_home / "fork_server"
+
+    @property
+    def run_exports(self) -> Path:
+        """The folder that runs are exported to before a clean-up removes them."""
+        return self.runbook_run_exports or self.runbook_home / "exports"
 
     def make_secrets_known(self) -> None:
         """Registers every secret value for masking."""

@@ -13,5 +13,6 @@ KIND_MODULES = {
     "posts.trash": "runbook_lib.pipeline.posts",
     "posts.restore": "runbook_lib.pipeline.posts",
     "sweeper.call": "runbook_lib.health.remote_sweeper",
+    "job_runs.clean_up": "runbook_lib.maintenance.clean_up",
     "archive.prune": "runbook_lib.archive.retention",
 }

@@ -23,13 +23,15 @@ class SeenRow:
     """One row or object as the preview saw it.
 
     `seen` is what the change depends on: when it differs at apply, the plan has drifted. `shown` is
-    for people only. Both hold plain JSON values. `at` is the row's time, for oldest and newest.
+    for people only. Both hold plain JSON values. `at` is the row's time, for oldest and newest; what holds
+    many rows has an `until` too.
     """
 
     key: str
     seen: dict[str, Any]
     shown: dict[str, Any] = field(default_factory=dict)
     at: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def plan(
         deadline_seconds=found.deadline_seconds, read_only=True
     ) as transaction:
         preview = found.preview(transaction, checked, limit + 1)
-    times = [row.at for row in preview.rows if row.at is not None]
+    times = [at for row in preview.rows for at in (row.at, row.until) if at is not None]
     with database.transaction() as transaction:
         row = transaction.row(
             _SQL["add_plan"],

@@ -1,0 +1,31 @@
+-- What DuckDB is asked about files of exported runs. Not PostgreSQL: {words in braces} are filled in, as
+-- quoted texts and names, by runbook_lib/maintenance/parquet_files.py.
+
+-- name: write
+-- Turns what COPY sends through a pipe into one Parquet file, a group of rows at a time.
+COPY (
+    SELECT *
+    FROM read_csv(
+        {pipe}, auto_detect = false, header = false, delim = ',', quote = '"', escape = '"', nullstr = '\N',
+        allow_quoted_nulls = false, parallel = false, strict_mode = true, max_line_size = 16777216,
+        buffer_size = 33554432, columns = {columns}
+    )
+)
+TO {file} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000);
+
+-- name: totals
+-- Reads a file again: how many rows, how many of them are not what the server's checksum says, the sum of
+-- the checksums, the sums of the columns, and the oldest and the newest.
+SELECT
+    count(*),
+    count(*) FILTER (WHERE row_checksum IS DISTINCT FROM ('0x' || left(md5(concat_ws(chr(31), {texts})), 15))::BIGINT),
+    coalesce(sum(row_checksum), 0)::VARCHAR,
+    min(execution_time)::VARCHAR,
+    max(execution_time)::VARCHAR,
+    {sums}
+FROM read_parquet({file});
+
+-- name: keys
+-- What tells the rows of a file apart, and each row's checksum.
+SELECT job_id::VARCHAR, attempt, execution_time::VARCHAR, row_checksum
+FROM read_parquet({file});
