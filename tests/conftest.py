@@ -18,7 +18,7 @@ import pytest
 from runbook_lib.database import Database, embedded, schema
 from runbook_lib.settings import CALLER_PREFIXES, Settings, load_settings
 
-pytest_plugins = ["wordpress_site", "running_sandbox", "running_console"]
+pytest_plugins = ["wordpress_site", "running_sandbox", "running_console", "roles"]
 
 TEMPLATE = "migrated"
 # Nothing here has to survive a crash of the machine.

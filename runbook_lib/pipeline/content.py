@@ -81,7 +81,8 @@ def check(
     _check_length(article, limits)
     words = words_of(prose)
     _check_language(words, limits)
-    _check_repetition(article.body_markdown, _without_its_subject(words, article, job))
+    if repeats := repetition(prose, without_subjects(words, (job.topic, article.title))):
+        raise _failed("content_repetitive", repeats)
     _check_likeness(article, limits, recent_sketches)
 
 
@@ -112,30 +113,37 @@ def _check_language(words: Sequence[str], limits: ContentLimits) -> None:
         )
 
 
-def _check_repetition(markdown: str, words: Sequence[str]) -> None:
+def repetition(prose: str, words: Sequence[str]) -> str | None:
+    """How a text repeats itself, in a sentence; None where it does not.
+
+    `prose` is what a reader sees, a block a line; `words` are its words without what it is about.
+    """
     if len(words) < FEWEST_WORDS_TO_JUDGE_REPETITION:
-        return
-    if _repeats_a_paragraph(markdown):
-        raise _failed("content_repetitive", "A whole paragraph of the article stands in it twice.")
+        return None
+    if _repeats_a_paragraph(prose):
+        return "A whole paragraph of the article stands in it twice."
     for length, most in MOST_IN_REPEATED_RUNS.items():
         share = _share_in_repeated_runs(words, length)
         if share > most:
-            raise _failed(
-                "content_repetitive",
-                f"{share:.0%} of the words are in runs of {length} words that occur again.",
-            )
+            return f"{share:.0%} of the words are in runs of {length} words that occur again."
+    return None
 
 
-def _without_its_subject(words: Sequence[str], article: Article, job: Job) -> Sequence[str]:
+def without_subjects(words: Sequence[str], subjects: Iterable[str]) -> Sequence[str]:
     """The words without the topic and the title, which a good article names again and again."""
     text = f" {' '.join(words)} "
-    for subject in (job.topic, article.title):
+    for subject in subjects:
         text = text.replace(f" {' '.join(words_of(subject))} ", " ")
     return text.split()
 
 
-def _repeats_a_paragraph(markdown: str) -> bool:
-    paragraphs = [words_of(line) for line in visible_text(markdown, with_code=False).split("\n")]
+def leftovers(title: str, prose: str) -> str | None:
+    """What a model said to the person in front of it, or a template left: None where nothing is."""
+    return _find_chatter(title) or _find_chatter(prose) or _find_chatter_around(prose)
+
+
+def _repeats_a_paragraph(prose: str) -> bool:
+    paragraphs = [words_of(line) for line in prose.split("\n")]
     long = [tuple(each) for each in paragraphs if len(each) >= FEWEST_WORDS_OF_A_PARAGRAPH]
     return len(set(long)) < len(long)
 
@@ -198,9 +206,7 @@ _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.M)
 def _check_leftovers(article: Article, prose: str) -> None:
     found = (
         _find_wrapping(article.body_markdown)
-        or _find_chatter(article.title)
-        or _find_chatter(prose)
-        or _find_chatter_around(prose)
+        or leftovers(article.title, prose)
         or _find_stray_markup(prose)
     )
     if found:

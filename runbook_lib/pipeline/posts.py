@@ -8,7 +8,7 @@ is left as it is and reported.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,8 @@ from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import CouldNotBeDone, UsageError
 from runbook_lib.pipeline.failures import JobFailed
 from runbook_lib.pipeline.model import Post
+from runbook_lib.pipeline.operations import full_job_id
+from runbook_lib.pipeline.publishing import marker_text
 from runbook_lib.pipeline.retries import chosen_job_ids, chosen_moment
 from runbook_lib.pipeline.wordpress import WordPressClient
 from runbook_lib.pipeline.wordpress_terms import ITEMS_A_PAGE
@@ -30,6 +32,7 @@ STATUSES = ("publish", "future", "private", "pending", "draft")
 # A post exists and our user may not see it, let alone change it.
 HIDDEN = "hidden"
 MOST_POSTS_EXAMINED = 50_000
+_NO_POSTS = "none"
 _SQL = load("posts")
 
 
@@ -88,7 +91,7 @@ class _PostChange(StepwiseKind):
         with database.transaction() as transaction:
             transaction.run(
                 _SQL["store_post_status"],
-                job_id=row.key,
+                job_id=row.key.partition(":")[0],
                 post_id=post.post_id,
                 post_status=post.status,
                 post_url=post.url,
@@ -109,6 +112,7 @@ class _PostsOfJobs(_PostChange):
     target: str
     concerned: tuple[str, ...]
     parameters = {  # noqa: RUF012
+        "posts": "exactly these posts, as a review names them: JOB:POST, separated by commas; or none",
         "job_ids": "the posts of these jobs, separated by commas",
         "category": "only jobs of this category",
         "since": "jobs that ended at or after this time (2026-12-31T08:00, or 2h for two hours ago)",
@@ -126,8 +130,13 @@ class _PostsOfJobs(_PostChange):
                 f"{self.name} changes posts that are {' or '.join(self.concerned)}, not {status!r}."
             )
         now = datetime.now(UTC)
+        reviewed = chosen_posts(chosen.get("posts"))
+        job_ids = chosen_job_ids(chosen.get("job_ids"))
+        if reviewed is not None and job_ids is not None:
+            raise UsageError("Give either posts or job_ids: a reviewed set is complete by itself.")
         return {
-            "job_ids": chosen_job_ids(chosen.get("job_ids")),
+            "posts": reviewed,
+            "job_ids": job_ids,
             "category": chosen.get("category"),
             "since": chosen_moment(chosen.get("since"), now),
             "until": chosen_moment(chosen.get("until"), now),
@@ -137,9 +146,10 @@ class _PostsOfJobs(_PostChange):
     def preview(
         self, transaction: Transaction, parameters: Mapping[str, Any], row_count: int
     ) -> Preview:
+        reviewed = _by_job(parameters.get("posts"))
         rows = transaction.rows(
             _SQL["posts_of_jobs"],
-            job_ids=parameters["job_ids"],
+            job_ids=parameters["job_ids"] if reviewed is None else list(reviewed),
             category=parameters["category"],
             since=parameters["since"],
             until=parameters["until"],
@@ -151,11 +161,14 @@ class _PostsOfJobs(_PostChange):
         with self._open_site() as site:
             for start in range(0, len(rows), ITEMS_A_PAGE):
                 part = rows[start : start + ITEMS_A_PAGE]
-                live = live_posts(site, [row.post_id for row in part], deadline)
+                asked = [each for row in part for each in _wanted_posts(row, reviewed)]
+                live = live_posts_of_all(site, [post_id for _, post_id in asked], deadline)
                 found += [
-                    _seen(row, live[row.post_id])
-                    for row in part
-                    if row.post_id in live and _status(live[row.post_id]) in (*wanted, HIDDEN)
+                    _seen(row, post_id, live[post_id])
+                    for row, post_id in asked
+                    if post_id in live
+                    and _status(live[post_id]) in (*wanted, HIDDEN)
+                    and (post_id == row.post_id or _is_a_copy(site, row, post_id, deadline))
                 ]
                 if len(found) >= row_count:
                     # Beyond the limit it is refused anyway: what was not examined counts as concerned.
@@ -257,11 +270,68 @@ def _status(post: Post | None) -> str:
     return HIDDEN if post is None else post.status
 
 
-def _seen(row: Any, post: Post | None) -> SeenRow:
+def live_posts_of_all(
+    site: WordPressClient, post_ids: Sequence[int], deadline: Deadline
+) -> dict[int, Post | None]:
+    """As `live_posts`, for any number."""
+    found: dict[int, Post | None] = {}
+    for start in range(0, len(post_ids), ITEMS_A_PAGE):
+        found |= live_posts(site, post_ids[start : start + ITEMS_A_PAGE], deadline)
+    return found
+
+
+def reviewed_posts(posts: Iterable[tuple[str, int]]) -> str:
+    """A reviewed set of (job id, post id) as the parameter `posts` takes it."""
+    return ",".join(f"{job_id}:{post_id}" for job_id, post_id in posts) or _NO_POSTS
+
+
+def chosen_posts(given: Any) -> list[str] | None:
+    """A reviewed set as JOB:POST, sorted; None when none was given. Raises `UsageError`."""
+    if given is None or isinstance(given, list):
+        return given
+    if str(given).strip() == _NO_POSTS:
+        return []
+    found = []
+    for each in str(given).split(","):
+        job_id, _, post_id = each.strip().partition(":")
+        if not (post_id.isascii() and post_id.isdigit()):
+            raise UsageError(
+                f"posts takes JOB:POST, separated by commas; {each.strip()!r} is none."
+            )
+        found.append(f"{full_job_id(job_id)}:{int(post_id)}")
+    return sorted(set(found))
+
+
+def _by_job(posts: Sequence[str] | None) -> dict[str, list[int]] | None:
+    if posts is None:
+        return None
+    found: dict[str, list[int]] = {}
+    for each in posts:
+        job_id, _, post_id = each.partition(":")
+        found.setdefault(job_id, []).append(int(post_id))
+    return found
+
+
+def _wanted_posts(row: Any, reviewed: Mapping[str, list[int]] | None) -> list[tuple[Any, int]]:
+    """The job's own post, or those that a review named: its own, copies of it, or both."""
+    return [(row, each) for each in ([row.post_id] if reviewed is None else reviewed[row.job_id])]
+
+
+def _is_a_copy(site: WordPressClient, row: Any, post_id: int, deadline: Deadline) -> bool:
+    """Whether a post carries the job's marker: nobody takes a post off that is not the job's."""
+    post = site.post(post_id, deadline)
+    return post is not None and marker_text(row.job_id) in post.content
+
+
+def _key(row: Any, post_id: int) -> str:
+    return str(row.job_id) if post_id == row.post_id else f"{row.job_id}:{post_id}"
+
+
+def _seen(row: Any, post_id: int, post: Post | None) -> SeenRow:
     return SeenRow(
-        row.job_id,
+        _key(row, post_id),
         seen={
-            "post_id": row.post_id,
+            "post_id": post_id,
             "status": _status(post),
             "url": row.post_url if post is None else post.url,
         },

@@ -56,7 +56,7 @@ class Publisher:
         if not ours and job.draft_requested_at is not None:
             # A plugin or a person may have changed the slug of a draft whose id we never learnt.
             ours = _with_marker(
-                job, self._client.posts_that_hold(_marker_text(job), deadline).posts
+                job, self._client.posts_that_hold(marker_text(job.job_id), deadline).posts
             )
         if not ours and found.hidden_count:
             raise _failed(
@@ -209,15 +209,18 @@ class Publisher:
 
 def marker(job: Job) -> str:
     """The comment at the end of the content by which a post is known as the job's."""
-    return f"<!-- {_marker_text(job)} -->"
+    return f"<!-- {marker_text(job.job_id)} -->"
 
 
-def _marker_text(job: Job) -> str:
-    return f"runbook-job:{job.job_id}"
+def marker_text(job_id: str) -> str:
+    """What the marker says, and what the site is searched for."""
+    return f"runbook-job:{job_id}"
 
 
 def _with_marker(job: Job, posts: Iterable[Post]) -> list[Post]:
-    return [post for post in posts if _marker_text(job) in post.content and post.status != "trash"]
+    return [
+        post for post in posts if marker_text(job.job_id) in post.content and post.status != "trash"
+    ]
 
 
 def _rank(post: Post) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib.deadlines import Deadline
@@ -160,6 +161,30 @@ class WordPressClient:
             "_fields": "id,status,slug,link,author,title,categories,tags",
         }
         return self._find_posts(query, deadline).posts
+
+    def posts_since(
+        self, moment: datetime, page: int, deadline: Deadline
+    ) -> tuple[tuple[Post, ...], int]:
+        """A page of the posts that readers see or will see, dated at or after `moment`, with their content,
+        and how many pages there are. In the order of their ids, so that new ones only come at the end.
+
+        Posts of other authors are left out where our user may not edit them.
+        """
+        query = {
+            "after": moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+            "status": "publish,future",
+            "orderby": "id",
+            "order": "asc",
+            "page": page,
+            "per_page": ITEMS_A_PAGE,
+            "context": "edit",
+            "_fields": "id,status,slug,link,author,title,content,categories,tags",
+        }
+        answer = self._connection.request("GET", "posts", deadline, query=query)
+        items = read_items(answer)
+        if items is None:
+            raise JobFailed(self._connection.refusal(answer, "GET posts"))
+        return tuple(_post(each) for each in items), header_number(answer, "X-WP-TotalPages")
 
     def posts_that_hold(self, text: str, deadline: Deadline) -> FoundPosts:
         """The posts outside the trash whose content holds a text. Slow on a large site."""
