@@ -21,6 +21,7 @@ NOTEBOOK_NAMES = {
     "propose": "runbook_lib.procedures.proposals",
     "high_failure_rate": "runbook_lib.health.high_failure_rate",
     "stuck_jobs_review": "runbook_lib.health.stuck_review",
+    "content_review": "runbook_lib.maintenance.content_review",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

@@ -101,6 +101,8 @@ def read_publication(
     """Reads our books, then asks the site. Raises what the database raises; a site that does not answer is
     said in `site_problem`, and what our books hold stands."""
     books = _read_books(sources, since, until, most_posts)
+    if not books.posts:
+        return replace(books, site_asked=True)
     try:
         with open_site() as site:
             return _with_the_site(books, site, deadline)
