@@ -108,12 +108,12 @@ class ContentReview(Answer):
         seen = self.publication.posts if self.publication else ()
         everything = Counter((post.model or "", post.category or "") for post in seen)
         bad = Counter((post.model or "", post.category or "") for post in self.bad_posts)
+        origins = sorted(everything, key=lambda origin: (-bad[origin], -everything[origin]))
         rows = [
-            {"model": origin[0] or None, "category": origin[1] or None, "posts": count, "bad": bad[origin],
-             "bad_percent": 100 * bad[origin] / count}
-            for origin, count in everything.most_common()
+            {"model": origin[0] or None, "category": origin[1] or None, "posts": everything[origin],
+             "bad": bad[origin], "bad_percent": 100 * bad[origin] / everything[origin]}
+            for origin in origins
         ]  # fmt: skip
-        rows.sort(key=lambda row: bad[row["model"] or "", row["category"] or ""], reverse=True)
         return table(rows, ("model", "category", "posts", "bad", "bad_percent"), "No post in these days.")  # fmt: skip
 
     def by_day_chart(self) -> Chart:
