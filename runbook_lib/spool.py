@@ -56,6 +56,8 @@ FILERS: dict[str, str] = {
     "admin_action_closed": "runbook_lib.changes.actions:file_closing",
     "alert": "runbook_lib.health.alerts.filing:file_alert",
     "alert_delivery": "runbook_lib.health.alerts.filing:file_delivery",
+    "incident": "runbook_lib.incidents.records:file_incident",
+    "timeline": "runbook_lib.incidents.timeline:file_entry",
 }
 
 # The database could not be written now: away, too slow, full, locked, read-only, not coming up.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,8 @@ CONCLUSION = "application/vnd.runbook.conclusion+json"
 VERDICTS = ("ok", "warning", "critical", "not_enough_data")
 # Only then is it shown whom to ask.
 _NOT_WELL = ("warning", "critical")
+# Told of each conclusion: the recorder of cells that are executed by hand.
+LISTENERS: list[Callable[[dict[str, Any]], None]] = []
 
 
 def conclude(
@@ -30,6 +32,8 @@ def conclude(
     """
     try:
         conclusion = _conclusion(results, verdict, summary)
+        for listener in LISTENERS:
+            listener(conclusion)
         _show(conclusion)
     except Exception as error:
         print(f"conclude() could not record the results: {type(error).__name__}: {error}")
