@@ -80,7 +80,7 @@ COMMANDS = {
     "test-all": PYTEST,
     "check": [".ci/checks.py"],
     "bench": ["-m", "benchmarks"],
-    "lab": ["-m", "jupyterlab", "--ServerApp.root_dir=."],
+    "lab": [".venv/bin/runbook", "lab"],
 }
 
 

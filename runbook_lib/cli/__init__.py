@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "spool": ("runbook_lib.cli.spool", "spool", "Records kept while the database was away: list, file."),
     "monitor": ("runbook_lib.cli.alerts", "monitor", "Survey each minute and tell who has to be told."),
     "alerts": ("runbook_lib.cli.alerts", "alerts", "Alerts: list, show, ack, test."),
+    "incident": ("runbook_lib.cli.incident", "incident", "Incidents: open, join, note, list, show, close."),
+    "lab": ("runbook_lib.cli.lab", "lab", "JupyterLab for responders, on this machine only."),
     "archive": ("runbook_lib.cli.archive", "archive", "The archive: list, show, open."),
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def run(
     settings = load_settings()
     procedure, earlier = _as_before(procedure, like, settings)
     found = catalogue.find(procedure, settings)
-    values = {**earlier, **from_texts(found.declarations, _pairs(given))}
+    values = {**earlier, **from_texts(found.declarations, pairs(given))}
     if from_cell is not None and resume is None:
         raise UsageError("--from-cell N needs --resume RUN.")
     if not step and (status := hand_over(settings.fork_server)) is not None:
@@ -243,7 +243,8 @@ def stopped_by_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=VALUE` as they were typed. Raises `UsageError`."""
     found: dict[str, str] = {}
     for text in given:
         name, sign, value = text.partition("=")

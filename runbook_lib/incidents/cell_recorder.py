@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+)$", re.MULTILINE)
 class CellRecorder:
     """One kernel's recorder. A cell may execute another one inside it: the innermost ends first."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, namespace: Mapping[str, Any]) -> None:
         settings = load_settings()
         self._place = place
         self._actor = place.mark.actor if place.mark else current_actor()
         self._incident = place.mark.incident if place.mark else None
-        self._notebooks = _Notebooks(place)
+        self._notebooks = _Notebooks(place, namespace)
         self._timeline = Timeline(_database, open_spool(settings))
         self._running: list[tuple[TimelineEntry, float]] = []
         self._heard: dict[str, Any] | None = None
@@ -54,14 +55,17 @@ class CellRecorder:
             run_id=self._run_of(notebook), cell_id=getattr(info, "cell_id", None),
             source_sha256=hashlib.sha256(source.encode("utf-8", "replace")).hexdigest(), **cell,
         )  # fmt: skip
-        self._running.append((entry, time.monotonic()))
-        self._timeline.write(entry)
+        try:
+            self._timeline.write(entry)
+        finally:
+            self._running.append((entry, time.monotonic()))
 
     def after(self, result: Any) -> None:
         """Completes the entry of the cell that has just ended."""
         if os.getpid() != self._process or not self._running:
             return
         entry, begun = self._running.pop()
+        seconds = time.monotonic() - begun
         error = result.error_before_exec or result.error_in_exec
         status = "succeeded" if error is None else "failed"
         if isinstance(error, KeyboardInterrupt):
@@ -69,7 +73,7 @@ class CellRecorder:
         verdict, said = self._verdict(result.result)
         self._timeline.write(
             entry.ended(
-                status, round(time.monotonic() - begun, 3), verdict=verdict, said=said,
+                status, round(seconds, 3), verdict=verdict, said=said,
                 error=None if error is None else type(error).__name__,
             )
         )  # fmt: skip
@@ -107,31 +111,46 @@ def _database() -> Database:
 
 
 class _Notebooks:
-    """Finds the notebook that a cell stands in, and the cell's number and heading."""
+    """Finds the notebook that a cell stands in, and the cell's number and heading.
 
-    def __init__(self, place: Place) -> None:
+    Jupyter's servers and editors name the notebook. Where nobody does, it is the one beside the kernel
+    that holds every cell executed so far; while several do, it is not known yet.
+    """
+
+    def __init__(self, place: Place, namespace: Mapping[str, Any]) -> None:
         self._place = place
-        named = Path(os.environ.get("JPY_SESSION_NAME") or "")
-        self._named = named.resolve() if named.suffix == ".ipynb" and named.is_absolute() else None
-        self._beside = Path.cwd()
-        self._found: Path | None = None
+        named = Path(
+            os.environ.get("JPY_SESSION_NAME") or namespace.get("__vsc_ipynb_file__") or ""
+        )
+        known = named.suffix == ".ipynb" and named.is_absolute()
+        self._beside = Path.cwd().resolve()
+        self._possible = [named.resolve()] if known else sorted(self._beside.glob("*.ipynb"))
+        self._named = known
 
     def find(self, cell_id: str | None, source: str) -> tuple[str | None, dict[str, Any]]:
         """The notebook's name, and what is known of the cell."""
-        for path in self._candidates():
-            cells = _cells(path)
-            cell = cells.get(cell_id or "") or _same_source(cells, source)
-            if cell is not None:
-                self._found = path
-                return self._place.name_of(path), {name: cell[name] for name in _KNOWN}
-        known = self._named if self._named in self._candidates() else self._found
-        return (self._place.name_of(known) if known else None), {}
+        held = self._holding(self._possible, cell_id, source)
+        if not held and not self._named:
+            # The kernel went on with another notebook, or one was added.
+            held = self._holding(sorted(self._beside.glob("*.ipynb")), cell_id, source)
+        if held and not self._named:
+            self._possible = list(held)
+        if len(self._possible) != 1 or not self._possible[0].is_relative_to(self._place.root):
+            return None, {}
+        path = self._possible[0]
+        cell = held.get(path, {})
+        return self._place.name_of(path), {name: cell[name] for name in _KNOWN if name in cell}
 
-    def _candidates(self) -> list[Path]:
-        if self._named is not None and self._named.is_relative_to(self._place.root):
-            return [self._named]
-        beside = sorted(self._beside.glob("*.ipynb"))
-        return [self._found, *beside] if self._found in beside and self._found else beside
+    @staticmethod
+    def _holding(paths: list[Path], cell_id: str | None, source: str) -> dict[Path, dict[str, Any]]:
+        """The notebooks that hold this cell: by its id, else by its text."""
+        found = {path: _cells(path) for path in paths}
+        by_id = {path: cells[cell_id or ""] for path, cells in found.items() if cell_id in cells}
+        same = {
+            path: cell for path, cells in found.items() if (cell := _same_source(cells, source))
+        }
+        both = {path: cell for path, cell in by_id.items() if path in same}
+        return both or by_id or same
 
 
 _KNOWN = ("cell_number", "cell_count", "cell_title")

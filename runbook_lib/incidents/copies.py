@@ -27,6 +27,7 @@ from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 METADATA_KEY = "runbook_copy"
 _PAGES = ("*.md", "start_here.ipynb")
 _MOST_COPIES = 50
+_LONGEST_CELL_ID = 64
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,9 @@ def _copy(path: Path, procedure: Procedure, values: Mapping[str, Any], *, renew:
         "source_sha256": procedure.sha256,
         "parameters": plain(values),
     }
+    for cell in notebook.cells:
+        # The same in many procedures; a program that names no notebook is understood by its cells.
+        cell["id"] = f"{path.stem}-{cell['id']}"[:_LONGEST_CELL_ID]
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     replace_atomically(path, notebook_bytes(notebook))
 

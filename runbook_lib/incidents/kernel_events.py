@@ -56,7 +56,7 @@ class _Events:
             if self._recorder is None:
                 from runbook_lib.incidents.cell_recorder import CellRecorder
 
-                self._recorder = CellRecorder(self._place)
+                self._recorder = CellRecorder(self._place, self._shell.user_ns)
             self._recorder.before(info)
         except Exception as error:
             self._complain(error)

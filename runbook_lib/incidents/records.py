@@ -33,6 +33,8 @@ WRITE_DEADLINE_SECONDS = 10.0
 # No vowels, nothing that is taken for something else when it is read out over a telephone.
 _ID_CHARACTERS = "bcdfghjkmnpqrstvwxz23456789"
 _ID = re.compile(rf"\d{{4}}-\d\d-\d\d-[{_ID_CHARACTERS}]{{5}}")
+# An incident that was opened while the database was away may wait in the spool.
+_AWAY_OR_ABSENT: tuple[type[Exception], ...] = (NotFoundError, *UNWRITABLE)
 _BEGINNING = re.compile(r"[0-9a-z-]{3,20}")
 
 
@@ -182,7 +184,7 @@ def find_or_waiting(database: Database, spool: Spool, wanted: str) -> Incident:
     """An incident, also while the database is away, if it was opened here meanwhile or its id is whole."""
     try:
         return find_incident(database, wanted)
-    except (NotFoundError, *UNWRITABLE):
+    except _AWAY_OR_ABSENT:
         if (waiting := waiting_incident(spool, wanted.strip().lower())) is None:
             raise
         return waiting

@@ -104,7 +104,9 @@ class Timeline:
         # A connection that was kept may have been ended meanwhile; a new one tells whether it is away.
         for _ in range(2 if self._connection is not None else 1):
             try:
-                with self._connect().transaction(deadline_seconds=WRITE_DEADLINE_SECONDS) as writing:
+                with self._connect().transaction(
+                    deadline_seconds=WRITE_DEADLINE_SECONDS
+                ) as writing:
                     write_entry(writing, record, filed_late=False)
                 return True
             except (RunbookError, psycopg2.Error, OSError):
