@@ -15,7 +15,7 @@ import psycopg2.errors
 import pytest
 from conftest import Server
 
-from runbook_lib.database import Database, schema
+from runbook_lib.database import Database, roles, schema
 from runbook_lib.errors import CouldNotBeDone, DatabaseNotMigrated
 from runbook_lib.pipeline.attempt import Completed
 from runbook_lib.pipeline.options import WorkerOptions
@@ -229,12 +229,12 @@ def test_an_ordinary_role_migrates_and_another_with_the_printed_grants_is_a_work
         schema.require_current(worker)
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         value(worker, "SELECT make_job_runs_partitions()")
-    for statement in schema.grants(owner, worker_name):
+    for statement in roles.grants(owner, worker_name, "worker"):
         run(owner, statement)
     schema.require_current(worker)
     assert value(worker, "SELECT make_job_runs_partitions(5)") == 1
     for topic in ("one", "two", "three"):
-        add_job(worker, topic=topic)
+        add_job(owner, topic=topic)
     options = WorkerOptions(until_empty=True, idle_poll_seconds=0.05, sweep_interval_seconds=0.05)
     Worker(worker, lambda _: Completed(), options, Reporter()).run(install_signals=False)
     assert value(worker, "SELECT count(*) FROM job_runs WHERE status = 'completed'") == 3

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.cli.output import actor_option, json_option, print_json
-from runbook_lib.database import Database, embedded, own_tables, schema
+from runbook_lib.database import Database, embedded, own_tables, roles, schema
 from runbook_lib.database.connection import address_without_secret, normalise_url
+from runbook_lib.database.roles import PURPOSES
 from runbook_lib.database.statements import load
-from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, CouldNotBeDone, RunbookError
+from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, CouldNotBeDone, RunbookError, UsageError
 from runbook_lib.settings import Settings, current_actor, load_settings
 
 STOP_SECONDS = 60
@@ -131,14 +133,34 @@ def migrate(as_sql: bool, actor: str | None, as_json: bool) -> None:
 @db.command()
 @click.argument("role")
 @click.option(
+    "--as",
+    "purpose",
+    type=click.Choice(PURPOSES),
+    default="worker",
+    show_default=True,
+    help="What ROLE is for.",
+)
+@click.option(
+    "--apply", "apply_them", is_flag=True, help="Run them: ROLE then has this and no more."
+)
+@click.option(
     "--attached",
     is_flag=True,
     help="What ROLE needs to read a pipeline that is not ours, by RUNBOOK_MAPPING.",
 )
+@actor_option
 @json_option
-def grants(role: str, attached: bool, as_json: bool) -> None:
-    """Print the statements that give ROLE what a worker needs; the tables' owner runs them."""
+def grants(
+    role: str, purpose: str, apply_them: bool, attached: bool, actor: str | None, as_json: bool
+) -> None:
+    """Print the statements that make ROLE fit its purpose and no more; the tables' owner runs them.
+
+    A reader looks at everything and writes nothing; an operator plans, applies, runs procedures, console,
+    monitor and scheduler; a worker runs jobs. What ROLE has on our tables beyond that is taken away.
+    """
     settings = load_settings()
+    if attached and apply_them:
+        raise UsageError("The tables of a pipeline that is not ours are their owner's: print the statements, and let them run them.")  # fmt: skip
     if attached:
         from runbook_lib.health.grants import reading_grants
 
@@ -146,8 +168,26 @@ def grants(role: str, attached: bool, as_json: bool) -> None:
     else:
         with own_tables(settings, APPLICATION_NAME) as database:
             schema.require_current(database)
-            statements = schema.grants(database, role)
-    _answer(as_json, {"role": role, "statements": statements}, "\n".join(statements))
+            statements = _grants(database, role, purpose, current_actor(actor) if apply_them else None)  # fmt: skip
+    record = {"role": role, "purpose": purpose, "applied": apply_them, "statements": statements}
+    done = f"{role} is a {purpose} now, and no more: {len(statements)} statements were run."
+    _answer(as_json, record, done if apply_them else "\n".join(statements))
+
+
+def _grants(database: Database, role: str, purpose: str, actor: str | None) -> list[str]:
+    """The statements; run as well, and recorded, where somebody is named who does it."""
+    if actor is None:
+        return roles.grants(database, role, purpose)
+    from runbook_lib.changes import admin_action
+
+    with admin_action(database, actor=actor, action="db.grants", target=f"{role} as {purpose}") as action:  # fmt: skip
+        try:
+            with database.transaction() as transaction:
+                statements = roles.apply_grants(transaction, database.schema, role, purpose)
+                action.done(transaction, after={"statements": statements})
+        except InsufficientPrivilege as error:
+            raise CouldNotBeDone(f"This role may not grant that: {str(error).strip().splitlines()[0]}. Run the printed statements as the tables' owner.") from None  # fmt: skip
+    return statements
 
 
 def not_ours(settings: Settings) -> str:

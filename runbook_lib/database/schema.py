@@ -93,16 +93,10 @@ def migration_sql(schema: str = "public") -> str:
     return config.output_buffer.getvalue()
 
 
-def grants(database: Database, role: str) -> list[str]:
-    """The statements that give another role what a worker needs; nothing is run."""
-    tables = sorted(
-        name for kind, name in _created() if kind == "TABLE" and name != "job_runs_default"
-    )
-    with database.transaction(read_only=True) as transaction:
-        found = transaction.rows(
-            load("schema")["grants"], schema=database.schema, role=role, tables=tables
-        )
-    return [row.statement for row in found]
+@cache
+def tables() -> tuple[str, ...]:
+    """Our tables by name, in order; weekly partitions are reached through theirs."""
+    return tuple(sorted({name for kind, name in _created() if kind == "TABLE"}))
 
 
 def _prepare(transaction: Transaction, database: Database) -> str | None:

@@ -55,17 +55,6 @@ ORDER BY kind DESC, name;
 -- The role that this connection acts as.
 SELECT current_user::text;
 
--- name: grants
--- Statements that give a role what a worker needs and nothing more, one a row, to be run by the owner.
-SELECT format('GRANT USAGE ON SCHEMA %%I TO %%I;', %(schema)s, %(role)s) AS statement
-UNION ALL
-SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %%I.%%I TO %%I;', %(schema)s, name, %(role)s)
-FROM unnest(%(tables)s::text[]) AS name
-UNION ALL
-SELECT format('GRANT SELECT ON %%I.runbook_schema_version TO %%I;', %(schema)s, %(role)s)
-UNION ALL
-SELECT format('GRANT EXECUTE ON FUNCTION %%I.make_job_runs_partitions(integer) TO %%I;', %(schema)s, %(role)s);
-
 -- name: server_version
 -- The server's version, as it says it.
 SELECT current_setting('server_version');
