@@ -119,6 +119,21 @@ class SharedProcess:
         self._keep_marker.unlink(missing_ok=True)
         return was_kept
 
+    def stop_unless_held(self, timeout_seconds: float = 10) -> bool:
+        """Ends the process at once, without its lingering, if nobody holds it. Returns whether it is gone."""
+        descriptor = _open_lock(self._holders)
+        try:
+            # Kept until the process is gone: whoever comes now waits, then starts a new one.
+            # Somebody may only be looking whether it could be had, hence a little patience.
+            if not _lock(descriptor, fcntl.LOCK_EX, Deadline.after(2)):
+                return False
+            process = _read(self._state).get("pid")
+            if process is not None and self._lives():
+                os.kill(process, signal.SIGTERM)
+            return self.wait_until_stopped(timeout_seconds)
+        finally:
+            os.close(descriptor)
+
     def wait_until_stopped(self, timeout_seconds: float) -> bool:
         """Waits until the process has ended; False when it has not in this time."""
         deadline = Deadline.after(timeout_seconds)

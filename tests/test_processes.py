@@ -48,7 +48,7 @@ def stop():
         (directory / "stopping").touch()
         time.sleep(0.5)
 
-sys.exit(serve(directory, start, stop, alive, linger_seconds=0.2))
+sys.exit(serve(directory, start, stop, alive, linger_seconds=600 if "lingers" in behaviour else 0.2))
 """
 HOLDER = """
 import sys, time
@@ -128,6 +128,23 @@ def test_it_stops_when_the_last_one_lets_go_and_not_before(
     hold.release()
     assert service(directory).wait_until_stopped(20)
     assert not service(directory).status().running
+
+
+def test_it_can_be_stopped_at_once_unless_somebody_holds_it(
+    directory: Path, holder: Callable[..., subprocess.Popen[str]]
+) -> None:
+    shared = service(directory, "lingers")
+    shared.acquire().release()
+    assert shared.status().running
+    other = holder()
+    pid_of(other)
+    assert not shared.stop_unless_held()
+    assert shared.status().running
+    other.kill()
+    other.wait()
+    assert shared.stop_unless_held()
+    assert not shared.status().running
+    assert shared.stop_unless_held(), "what does not run is stopped already"
 
 
 def test_a_holder_killed_with_9_lets_go(

@@ -137,6 +137,22 @@ def warm_up(directory: Path) -> None:
     threading.Thread(target=_hold_quietly, args=(directory,), daemon=True).start()
 
 
+def cool_down(directory: Path) -> None:
+    """Lets the fork server go, and ends it at once if nobody else holds it.
+
+    One that is still being started ends by itself a little later: nobody waits for it.
+    """
+    if not _lock.acquire(timeout=1):
+        return
+    try:
+        hold = _holds.pop(directory, None)
+    finally:
+        _lock.release()
+    if hold is not None:
+        hold.release()
+        SharedProcess(directory, _MODULE).stop_unless_held()
+
+
 _MODULE = "runbook_lib.procedures.fork_server"
 
 

@@ -10,7 +10,7 @@ from runbook_lib.credentials.console_tokens import login_link
 from runbook_lib.database import Database, open_database
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL
 from runbook_lib.pipeline.providers import Providers, resolve_providers
-from runbook_lib.procedures.kernels import warm_up
+from runbook_lib.procedures.kernels import cool_down, warm_up
 from runbook_lib.settings import Settings
 from runbook_lib.workbench.children import Children
 from runbook_lib.workbench.programs import (
@@ -50,8 +50,11 @@ def stay_up(settings: Settings, actor: str) -> int:
     print(f"Console:   {login_link(settings, actor)}", flush=True)
     print("Ctrl-C stops everything, in order.", flush=True)
     warm_up(settings.fork_server)  # held for as long as this stays up: runs then begin at once
-    children = Children(lasting_programs(settings), os.environ, _say)
-    return EXIT_DONE if children.keep_running() else EXIT_NOT_WELL
+    try:
+        children = Children(lasting_programs(settings), os.environ, _say)
+        return EXIT_DONE if children.keep_running() else EXIT_NOT_WELL
+    finally:
+        cool_down(settings.fork_server)
 
 
 def addresses(settings: Settings, database: Database, providers: Providers) -> list[str]:
