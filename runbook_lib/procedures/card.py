@@ -37,6 +37,10 @@ class Card:
     def read_only(self) -> bool:
         return self.changes.strip().lower().startswith("nothing")
 
+    def overdue(self, today: date) -> bool:
+        """Whether somebody should have looked through it again by now."""
+        return today > self.next_review
+
     def markdown(self) -> str:
         """The card as the notebook's first cell shows it."""
         minutes = f"{self.expected_minutes:g} minute{'' if self.expected_minutes == 1 else 's'}"
