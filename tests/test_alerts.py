@@ -460,7 +460,10 @@ def test_a_service_that_drips_its_answer_is_ended_at_the_deadline() -> None:
     with FaultServer(lambda server, connection: _drip(server, connection)) as server:
         url = f"json://127.0.0.1:{server.port}/x"
         with Sending(target_of(url), deadline_seconds=2) as sending:
-            sent = sending.send(Message("title", "body"))
+            sent = sending.send(Message("title", "body", chart=b"\x89PNG"))
+            folder = Path(sending._folder.name)
+            assert list(folder.iterdir()) == [], "the killed process left its chart behind"
+    assert not folder.exists()
     assert not sent.arrived
     assert "after 2 s" in (sent.reason or "")
 

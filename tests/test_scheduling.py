@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 from fixture_procedures import write_procedure
 
 from runbook_lib.changes.actions import admin_action, allowed_changes
+from runbook_lib.changes.catalogue import KIND_MODULES, OTHER_ACTIONS
 from runbook_lib.cli.schedule import schedule as schedule_command
 from runbook_lib.database import Database
 from runbook_lib.errors import NotFoundError, PlanRefused, UsageError
@@ -31,7 +33,7 @@ from runbook_lib.scheduling.clock import Scheduler
 from runbook_lib.scheduling.decisions import decide
 from runbook_lib.scheduling.ledger import Ledger
 from runbook_lib.scheduling.schedules import Schedule, load_schedules
-from runbook_lib.settings import Settings, load_settings
+from runbook_lib.settings import PROJECT_DIRECTORY, Settings, load_settings
 from runbook_lib.spool import open_spool
 
 PATIENCE_SECONDS = 240
@@ -124,6 +126,23 @@ def test_local_hours_that_daylight_saving_time_touches_are_warned_of(
     found = load_schedules(settings, directory).schedules
     assert "daylight saving" in found["night"].warnings[0]
     assert found["day"].warnings == ()
+
+
+def test_a_change_that_nothing_is_called_is_warned_of(directory: Path, settings: Settings) -> None:
+    write(directory, "typed", allow_changes="[jobs.retyr, schedule.pause]")
+    (warning,) = load_schedules(settings, directory).schedules["typed"].warnings
+    assert "'jobs.retyr'" in warning
+    assert "did you mean jobs.retry?" in warning
+
+
+def test_every_action_that_is_recorded_can_be_allowed_by_name() -> None:
+    sources = (PROJECT_DIRECTORY / "runbook_lib").rglob("*.py")
+    named = {
+        name
+        for source in sources
+        for name in re.findall(r'\baction="([\w.]+)"', source.read_text("utf-8"))
+    }
+    assert named - {*KIND_MODULES, *OTHER_ACTIONS} == set()
 
 
 def test_an_unknown_schedule_is_named_with_the_nearest(directory: Path, settings: Settings) -> None:

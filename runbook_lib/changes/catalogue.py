@@ -16,3 +16,20 @@ KIND_MODULES = {
     "job_runs.clean_up": "runbook_lib.maintenance.clean_up",
     "archive.prune": "runbook_lib.archive.retention",
 }
+
+# What else is recorded in `admin_actions` and done at once, without a plan.
+OTHER_ACTIONS = (
+    "acknowledge_alert",
+    "db.grants",
+    "db.migrate",
+    "jobs.cancel",
+    "limits.set",
+    "pause",
+    "resume",
+    "schedule.pause",
+    "schedule.resume",
+    "sweep",
+    "test.openai",
+    "test.wordpress",
+    "workers.drain",
+)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from runbook_lib.changes.catalogue import KIND_MODULES, OTHER_ACTIONS
 from runbook_lib.errors import NotFoundError, RunbookError, UsageError
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.parameters import check, nearest
@@ -194,6 +195,10 @@ def _warnings(schedule: Schedule) -> Iterator[str]:
         yield (
             "the procedure changes something and allow_changes names nothing: what it applies is refused"
         )
+    for name in schedule.allow_changes:
+        if name not in KIND_MODULES and name not in OTHER_ACTIONS:
+            near = nearest(name, [*KIND_MODULES, *OTHER_ACTIONS])
+            yield f"allow_changes names {name!r}, which no change is called{near}"
     if schedule.timezone == "UTC":
         return
     hour = schedule.cron.split()[1]

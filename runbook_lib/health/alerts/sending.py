@@ -6,12 +6,14 @@ import base64
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.deadlines import Deadline
@@ -54,6 +56,8 @@ class Sending:
         self._deadline_seconds = deadline_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with us
+        # Where the process keeps a chart while a service reads it: one that is killed clears nothing away.
+        self._folder = tempfile.TemporaryDirectory(prefix="runbook-sending-")
 
     def send(self, message: Message) -> Sent:
         """Sends one message within the deadline. Never raises."""
@@ -77,7 +81,7 @@ class Sending:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(),
+            env={**_environment(), "TMPDIR": self._folder.name},
             # In a group of its own: what a service starts is ended with it.
             start_new_session=True,
         )
@@ -135,6 +139,8 @@ class Sending:
         except (ProcessLookupError, PermissionError):
             pass
         process.wait()
+        for left in Path(self._folder.name).iterdir():
+            shutil.rmtree(left, ignore_errors=True)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 try:
@@ -152,6 +158,7 @@ class Sending:
         """Ends the process."""
         self._end()
         self._errors.close()
+        self._folder.cleanup()
 
 
 def _environment() -> dict[str, str]:
