@@ -74,6 +74,9 @@ class Thresholds(Section):
     # money
     daily_cost_warning_percent: float = Field(80, gt=0, le=100)
 
+    # keys and passwords
+    secret_age_warning_days: float = Field(90, gt=0)
+
     # the workbench itself
     scheduler_silent_seconds: float = Field(120, gt=0)
     absent_run_grace_seconds: float = Field(300, gt=0)

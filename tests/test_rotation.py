@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
 from conftest import Server
+from running_sandbox import RunningSandbox
 
+from runbook_lib.cli import main
 from runbook_lib.credentials.handles import handle_of
 from runbook_lib.database import Database, own_tables
 from runbook_lib.env_file import EnvFile
+from runbook_lib.errors import PlanRefused, UsageError
+from runbook_lib.maintenance.rotation import Rotation
+from runbook_lib.maintenance.rotation_plan import rotation_plan
 from runbook_lib.pipeline.attempt import Attempt, Completed
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.pipeline.worker import Worker
-from runbook_lib.settings import read_settings
+from runbook_lib.settings import Settings, load_settings, read_settings
 
 FIRST, SECOND = "the-first-password", "the-second-password"
 
@@ -109,6 +118,199 @@ def test_a_worker_changes_over_between_two_turns_and_says_so_by_handle(
         assert transaction.value("SELECT count(*) FROM credential_handles") == 2
         everything = str(transaction.rows("SELECT * FROM workers"))
     assert SECOND not in everything
+
+
+@dataclass(frozen=True)
+class Console:
+    """`runbook secrets …` with a `.env` that names the sandbox as if it were real."""
+
+    env_file: EnvFile
+    home: Path
+    patch: pytest.MonkeyPatch
+    said: list[str]
+
+    def __call__(self, *words: str, value: str | None = None, status: int = 0) -> str:
+        load_settings.cache_clear()
+        heard = io.StringIO()
+        self.patch.setattr(sys, "stdin", io.StringIO(value or ""))
+        with redirect_stdout(heard), redirect_stderr(heard), pytest.raises(SystemExit) as ended:
+            main(["secrets", *words])
+        said = heard.getvalue()
+        self.said.append(said)
+        assert ended.value.code == status, said
+        return said
+
+
+@pytest.fixture
+def console(
+    env_file: EnvFile, home: Path, database: Database, running_sandbox: RunningSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Console]:  # fmt: skip
+    """A key and an application password of the test's own, so that it may revoke them."""
+    key = running_sandbox.control.make_api_key("sk-first-key-of-this-test-0001")
+    password = running_sandbox.control.make_user("rotated-bot")
+    for name, value in {
+        "DATABASE_URL": database.url, "OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{running_sandbox.url}/v1",
+        "WORDPRESS_URL": running_sandbox.url, "WORDPRESS_USER": "rotated-bot", "WORDPRESS_APP_PASSWORD": password,
+    }.items():  # fmt: skip
+        env_file.replace(name, value)
+    monkeypatch.setenv("RUNBOOK_ENV_FILE", str(env_file.path))
+    monkeypatch.setenv("RUNBOOK_ACTOR", "ana")
+    said: list[str] = []
+    yield Console(env_file, home, monkeypatch, said)
+    for secret in (NEW_KEY, key, password, password.replace(" ", "")):
+        assert secret not in "".join(said)
+
+
+NEW_KEY = "sk-second-key-of-this-test-0002"
+
+
+def test_a_key_goes_from_staged_to_retired_and_is_known_by_its_handle(
+    console: Console, running_sandbox: RunningSandbox, database: Database
+) -> None:
+    old = console.env_file.value("OPENAI_API_KEY") or ""
+    running_sandbox.control.make_api_key(NEW_KEY)
+    handle = json.loads(console("stage", "OPENAI_API_KEY", "--json", value=NEW_KEY + "\n"))[
+        "handle"
+    ]
+    assert handle == handle_of("OPENAI_API_KEY", NEW_KEY)
+    staged = console.home / "secrets" / "staged" / "OPENAI_API_KEY.json"
+    assert staged.stat().st_mode & 0o777 == 0o600
+    assert "OpenAI accepts it" in console("test", "OPENAI_API_KEY")
+    assert f"{handle} is in use" in console("activate", "OPENAI_API_KEY", "--reason", "monthly")
+    assert console.env_file.value("OPENAI_API_KEY") == NEW_KEY
+    assert not staged.exists()
+    assert "still accepted" in console("retire", "OPENAI_API_KEY", status=1)
+    running_sandbox.control.remove_api_key(old)
+    assert "its provider answers 401" in console("retire", "OPENAI_API_KEY")
+    assert "nothing is to be retired" in console("retire", "OPENAI_API_KEY", status=2)
+    with database.transaction() as transaction:
+        actions = transaction.rows("SELECT * FROM admin_actions ORDER BY acted_at")
+    assert [row.action for row in actions] == ["secrets.activate", *2 * ["secrets.retire"]]
+    assert {row.actor for row in actions} == {"ana"}
+    assert actions[0].after["handle"] == handle
+    for secret in (old, NEW_KEY):
+        assert secret not in str(actions)
+    listed = json.loads(console("list", "--json"))
+    assert listed["secrets"]["OPENAI_API_KEY"]["age_source"] == "its activation here"
+    assert listed["secrets"]["WORDPRESS_APP_PASSWORD"]["age_source"] == "WordPress"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("OPENAI_API_KEY", "sk-broken\nover-lines-0001", "a line end inside"),
+        ("OPENAI_API_KEY", "sk-with a blank-0001", "a blank inside"),
+        ("OPENAI_API_KEY", "", "it is empty"),
+        ("OPENAI_API_KEY", "sk-caf\u00e9-0000000001", "outside ASCII"),
+        ("OPENAI_API_KEY", "sk-admin-something-0001", "this is an admin key"),
+        ("WORDPRESS_APP_PASSWORD", "my-own-login-password", "six groups of four"),
+        ("DATABASE_URL", "postgresql://host/without-a-login", "no user or no password"),
+        ("DATABASE_URL", "postgresql://bot:pa#ss@host/db", "not an address"),
+    ],
+)
+def test_what_cannot_be_right_is_not_even_staged_and_not_shown(
+    settings: Settings, database: Database, name: str, value: str, reason: str
+) -> None:
+    rotation = Rotation(settings, database, name, "ana")
+    with pytest.raises(UsageError, match=reason) as refused:
+        rotation.stage(value)
+    assert not value or value not in str(refused.value)
+    assert rotation.waiting.find("staged", name) is None
+
+
+def test_a_value_that_the_provider_does_not_take_is_refused_before_anything_changes(
+    console: Console,
+) -> None:
+    before = console.env_file.path.read_bytes()
+    for name, wrong in (
+        ("OPENAI_API_KEY", "sk-mistyped-key-of-this-test"),
+        ("WORDPRESS_APP_PASSWORD", "aaaa bbbb cccc dddd eeee ffff"),
+        ("DATABASE_URL", (console.env_file.value("DATABASE_URL") or "").replace("runbook:", "runbook:wrong-")),
+    ):  # fmt: skip
+        console("stage", name, value=wrong)
+        said = console("activate", name, status=3)
+        assert "was not activated, since it does not work" in said
+        assert wrong not in said
+    assert "That is not the name" in console("stage", "sk-a-secret-in-the-wrong-place", status=2)
+    assert "wrong-place" not in console.said[-1]
+    assert console.env_file.path.read_bytes() == before
+
+
+def test_an_application_password_is_made_and_revoked_at_the_site(
+    console: Console, running_sandbox: RunningSandbox
+) -> None:
+    old = console.env_file.value("WORDPRESS_APP_PASSWORD") or ""
+    console("rotate", "WORDPRESS_APP_PASSWORD", "--generate", "--wait", "0")
+    assert console.env_file.value("WORDPRESS_APP_PASSWORD") != old
+    assert "its provider answers 401" in console("retire", "WORDPRESS_APP_PASSWORD", "--revoke")
+    me = {"auth": ("rotated-bot", old)}
+    assert running_sandbox.wordpress("GET", "/wp/v2/users/me", **me).status_code == 401
+
+
+def test_a_database_password_is_set_at_the_server_and_stands_in_no_log(
+    console: Console, server: Server, bot: Callable[[str], str]
+) -> None:
+    server.execute("ALTER ROLE {} SET log_statement = 'all'", str(urlsplit(bot(FIRST)).username))
+    console.env_file.replace("DATABASE_URL", bot(FIRST))
+    console("stage", "DATABASE_URL", value=bot(SECOND))
+    assert "password authentication failed" in console("test", "DATABASE_URL", status=1)
+    console("activate", "DATABASE_URL", "--set-at-server")
+    assert console.env_file.value("DATABASE_URL") == bot(SECOND)
+    assert "the server refuses it" in console("retire", "DATABASE_URL")
+    log = "".join(path.read_text("utf-8", "replace") for path in server.directory.rglob("*.log"))
+    assert "ALTER ROLE" in log
+    said = "".join(console.said)
+    # The test itself made the role with the first one.
+    assert SECOND not in log + said
+    assert FIRST not in said
+
+
+def test_the_earlier_value_can_be_put_back(
+    console: Console, running_sandbox: RunningSandbox
+) -> None:
+    old = console.env_file.value("OPENAI_API_KEY") or ""
+    running_sandbox.control.make_api_key(NEW_KEY)
+    console("stage", "OPENAI_API_KEY", value=NEW_KEY)
+    console("activate", "OPENAI_API_KEY")
+    console("activate", "OPENAI_API_KEY", "--back")
+    assert console.env_file.value("OPENAI_API_KEY") == old
+    console("activate", "OPENAI_API_KEY", "--back")
+    assert console.env_file.value("OPENAI_API_KEY") == NEW_KEY
+
+
+def test_a_value_from_the_environment_cannot_be_rotated_live_and_the_plan_says_what_to_do(
+    settings: Settings, database: Database, env_file: EnvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
+    env_file.replace("DATABASE_URL", database.url)
+    rotation = Rotation(read_settings(env_file.path), database, "OPENAI_API_KEY", "ana")
+    rotation.stage(NEW_KEY)
+    with pytest.raises(PlanRefused, match="cannot be changed while it runs"):
+        rotation.activate()
+    plan = rotation_plan(rotation)
+    assert not plan.live
+    assert "runbook workers drain" in plan.words
+    assert env_file.value("OPENAI_API_KEY") is None
+
+
+def test_a_worker_that_has_another_value_holds_the_retirement_back(
+    console: Console, running_sandbox: RunningSandbox, database: Database
+) -> None:
+    running_sandbox.control.make_api_key(NEW_KEY)
+    console("stage", "OPENAI_API_KEY", value=NEW_KEY)
+    old = handle_of("OPENAI_API_KEY", console.env_file.value("OPENAI_API_KEY") or "")
+    console("activate", "OPENAI_API_KEY")
+    with database.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO workers (worker, host, pid, version, concurrency, prefetch, credentials) "
+            "VALUES ('w1', 'elsewhere', 1, '1', 1, 0, %(used)s::jsonb)",
+            used=json.dumps({"OPENAI_API_KEY": {"handle": old, "origin": ".env", "used_at": None}}),
+        )
+    assert "stage and activate the same value on elsewhere" in console(
+        "verify", "OPENAI_API_KEY", status=1
+    )
+    assert "revoked now, it would fail jobs" in console("retire", "OPENAI_API_KEY", status=3)
 
 
 def _handle(database: Database, worker: Worker) -> str | None:

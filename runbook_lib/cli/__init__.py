@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "workers": ("runbook_lib.cli.brakes", "workers", "List workers, or ask one to drain."),
     "posts": ("runbook_lib.cli.posts", "posts", "Unpublish, republish or trash the posts of a set of jobs."),
     "changes": ("runbook_lib.cli.changes", "changes", "Planned changes: list, plan, apply."),
+    "secrets": ("runbook_lib.cli.secrets", "secrets", "Keys and passwords: list, stage, test, activate, verify, retire, rotate."),
     "run": ("runbook_lib.cli.procedures", "run", "Run a procedure and archive it."),
     "cancel": ("runbook_lib.cli.procedures", "cancel", "End a run, on whatever host it is."),
     "procedures": ("runbook_lib.cli.procedures", "procedures", "The procedures that there are."),

@@ -26,6 +26,7 @@ from runbook_lib.settings import Settings, read_settings
 
 log = logging.getLogger(__name__)
 
+_NEVER_READ = object()
 ENVIRONMENT, ENV_FILE, VAULT = "environment", ".env", "vault"
 
 
@@ -91,10 +92,9 @@ class Credentials:
         self._values = dict(credentials_in(settings))
         self._used_at: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._mark = self._source.mark() if self._source is not None else None
+        # Differs from every mark: the source may have changed after the settings were read.
+        self._mark: object = _NEVER_READ
         settings.make_secrets_known()
-        if settings.runbook_secret_store == "vault":
-            self._read()
 
     def credential(self, name: str) -> SecretStr:
         """The present value. Raises `ConfigurationError` when it is not set, `ValueError` for an unknown name."""

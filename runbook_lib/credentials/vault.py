@@ -11,6 +11,7 @@ is said: `create_secret` leaves the plain value in a dead row until the table is
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,9 +26,15 @@ from runbook_lib.credentials.staging import register
 from runbook_lib.credentials.store import VAULT, credentials_in, origin_of
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.database.statements import load
-from runbook_lib.errors import ConfigurationError, CouldNotBeDone, RunbookError
+from runbook_lib.errors import (
+    ConfigurationError,
+    CouldNotBeDone,
+    DatabaseNotMigrated,
+    RunbookError,
+)
 from runbook_lib.settings import Settings, read_settings
 
+log = logging.getLogger(__name__)
 _SQL = load("vault")
 # The address of the database cannot stand inside the database.
 VAULT_NAMES = tuple(name for name in NAMES if name != "DATABASE_URL")
@@ -38,6 +45,10 @@ _GRANTS = (
     "Grant the role USAGE on schema vault, SELECT on vault.decrypted_secrets and EXECUTE on "
     "vault._crypto_aead_det_decrypt; to write also EXECUTE on vault.create_secret and vault.update_secret."
 )
+
+
+class NotEncrypted(CouldNotBeDone):
+    """A row of the Vault was put in past its functions, and stands there in clear."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Vault:
         try:
             with self._database.transaction(read_only=True, deadline_seconds=STATEMENT_SECONDS) as transaction:  # fmt: skip
                 rows = transaction.rows(_SQL["entries"], names=list(VAULT_NAMES))
-        except psycopg2.Error as error:
+        except (psycopg2.Error, DatabaseNotMigrated) as error:
             raise _explained(error, "read") from None
         return {row.name: VaultEntry(row.name, row.updated_at, row.created_at) for row in rows}
 
@@ -69,7 +80,7 @@ class Vault:
         try:
             with self._database.transaction(read_only=True, deadline_seconds=STATEMENT_SECONDS) as transaction:  # fmt: skip
                 return _value_of(transaction, name)
-        except psycopg2.Error as error:
+        except (psycopg2.Error, DatabaseNotMigrated) as error:
             raise _explained(error, name) from None
 
     def write(self, name: str, value: str) -> bool:
@@ -83,7 +94,7 @@ class Vault:
         except psycopg2.errors.UniqueViolation:
             # Somebody created it in this moment: now it is there, and is updated.
             return self._write(name, value)
-        except psycopg2.Error as error:
+        except (psycopg2.Error, DatabaseNotMigrated) as error:
             raise _explained(error, name) from None
 
     def require_writable(self) -> None:
@@ -91,7 +102,7 @@ class Vault:
         try:
             with self._database.transaction(read_only=True, deadline_seconds=STATEMENT_SECONDS) as transaction:  # fmt: skip
                 allowed = transaction.value(_SQL["may_write"])
-        except psycopg2.Error as error:
+        except (psycopg2.Error, DatabaseNotMigrated) as error:
             raise _explained(error, "write") from None
         if not allowed:
             raise CouldNotBeDone(f"This role may not write to the Vault. {_GRANTS}")
@@ -133,7 +144,7 @@ class VaultSource:
 
     def read(self) -> Mapping[str, SecretStr]:
         values = dict(credentials_in(self._below()))
-        held = {name: value for name in VAULT_NAMES if (value := self._vault.value(name))}
+        held = {name: value for name in VAULT_NAMES if (value := self._value(name))}
         for name, value in held.items():
             register(name, value)
         self._held = frozenset(held)
@@ -141,6 +152,14 @@ class VaultSource:
 
     def origin(self, name: str) -> str:
         return VAULT if name in self._held else origin_of(name)
+
+    def _value(self, name: str) -> str | None:
+        try:
+            return self._vault.value(name)
+        except NotEncrypted as error:
+            # The others can be had; this one stays as it was.
+            log.warning("%s", error)
+            return None
 
     def _below(self) -> Settings:
         file = self._settings.env_file
@@ -169,16 +188,16 @@ def _value_of(transaction: Transaction, name: str) -> str | None:
     return None if found is None else str(found)
 
 
-def _explained(error: psycopg2.Error, name: str) -> CouldNotBeDone:
+def _explained(error: psycopg2.Error | DatabaseNotMigrated, name: str) -> CouldNotBeDone:
     # The server's own words are left out: they may quote what was stored.
     if isinstance(error, psycopg2.errors.InsufficientPrivilege):
         return CouldNotBeDone(f"This role may not use the Vault. {_GRANTS}")
-    if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.InvalidSchemaName | psycopg2.errors.UndefinedFunction):  # fmt: skip
+    if isinstance(error, DatabaseNotMigrated):
         return CouldNotBeDone(
             "This database has no Vault: enable the extension (Supabase: Database → Extensions → supabase_vault)."
         )
     if isinstance(error, psycopg2.errors.DataError):
-        return CouldNotBeDone(
+        return NotEncrypted(
             f"The Vault cannot decrypt {name}: its row was put in by a plain INSERT, so the value stands there "
             "unencrypted. Delete that row (DELETE FROM vault.secrets WHERE name = …), make a new key at the "
             "provider, and stage it here."

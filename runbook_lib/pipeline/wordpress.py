@@ -144,6 +144,25 @@ class WordPressClient:
             found.get("last_used"),
         )
 
+    def make_application_password(self, name: str, deadline: Deadline) -> str:
+        """A new application password of this user, beside those that there are."""
+        path = "users/me/application-passwords"
+        try:
+            answer = self._connection.request_once(path, deadline, {"name": name})
+        except ExchangeFailed as error:
+            raise JobFailed(no_answer(error, f"POST {path}")) from None
+        found = read_object(answer)
+        if answer.status != 201 or not found or not isinstance(found.get("password"), str):
+            raise JobFailed(self._connection.refusal(answer, f"POST {path}"))
+        return str(found["password"])
+
+    def revoke_application_password(self, uuid: str, deadline: Deadline) -> None:
+        """Takes one of this user's application passwords away; may be sent again."""
+        path = f"users/me/application-passwords/{uuid}"
+        answer = self._connection.request("DELETE", path, deadline)
+        if answer.status not in (200, 404):
+            raise JobFailed(self._connection.refusal(answer, f"DELETE {path}"))
+
     def posts_by_slug(
         self, slugs: Sequence[str], statuses: Sequence[str], deadline: Deadline
     ) -> FoundPosts:
