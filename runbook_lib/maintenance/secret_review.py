@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
+from runbook_lib.maintenance.answer import Answer
 from runbook_lib.maintenance.secret_stores import store_of
 from runbook_lib.maintenance.secret_tests import tested, wordpress_client
 from runbook_lib.maintenance.secret_users import judge_use, users_of
@@ -65,16 +65,12 @@ class SecretState:
 
 
 @dataclass(frozen=True)
-class SecretReview:
+class SecretReview(Answer):
     """All credentials; shown in a notebook, it is the answer. No value is in it."""
 
     check: Check
     states: tuple[SecretState, ...]
     checks: tuple[Check, ...]
-
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
 
     @property
     def ages(self) -> Table:
@@ -129,21 +125,6 @@ class SecretReview:
             },
             "findings": [each.message for each in self.checks if each.verdict in ("warning", "critical")],
         }  # fmt: skip
-
-    def __repr__(self) -> str:
-        return f"{self.verdict}: {self.check.message}"
-
-    def _repr_html_(self) -> str:
-        return box(self.check)
-
-
-def box(check: Check) -> str:
-    """A check as the answer of a notebook."""
-    said, verdict = html.escape(check.verdict.replace("_", " ")), html.escape(check.verdict)
-    return (
-        f'<div class="verdict verdict-{verdict}"><p><strong>{said}</strong>: '
-        f"{html.escape(check.message)}</p></div>"
-    )
 
 
 def secret_review(sources: Sources, *, test: bool = True) -> SecretReview:
