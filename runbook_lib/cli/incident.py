@@ -1,4 +1,4 @@
-"""`runbook incident`: open, join, note, list, show."""
+"""`runbook incident`: open, join, note, list, show, and what is drafted from it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import click
 from runbook_lib.cli.output import actor_option, json_option, print_json, print_table
 from runbook_lib.cli.procedures import pairs
 from runbook_lib.database import open_reachable_or_not
-from runbook_lib.errors import UsageError
-from runbook_lib.incidents import copies, lab, records
+from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, UsageError
+from runbook_lib.incidents import copies, drafts, lab, records
 from runbook_lib.incidents.copies import Copies
+from runbook_lib.incidents.facts import IncidentFacts, gather_facts
+from runbook_lib.incidents.impact import measure_impact
 from runbook_lib.incidents.timeline import cells_by_hand, read_timeline
 from runbook_lib.pipeline.moments import moment
 from runbook_lib.settings import Settings, current_actor, load_settings
@@ -160,6 +162,97 @@ def show(incident_id: str, as_json: bool) -> None:
     print_table([timeline_row(each) for each in entries], ["at (UTC)", "who", "what", "how it went", "said"])  # fmt: skip
 
 
+@incident.command("update")
+@click.argument("incident_id", metavar="ID")
+@click.option("--keep", is_flag=True, help="Note in the timeline that it was said.")
+@click.option("--next", "next_minutes", default=30, show_default=True, help="Minutes until the next one.")  # fmt: skip
+@actor_option
+def update(incident_id: str, keep: bool, next_minutes: int, actor: str | None) -> None:
+    """Drafts an update for people who do not know the house, from what is recorded."""
+    settings = load_settings()
+    with _context(settings) as context:
+        facts = _facts(context, incident_id)
+        text = drafts.stakeholder_update(facts, next_minutes)
+        if keep:
+            _keep(context, facts.incident, "update", current_actor(actor), "An update was given to stakeholders.")  # fmt: skip
+    click.echo(text)
+
+
+@incident.command("hand-over")
+@click.argument("incident_id", metavar="ID")
+@click.option("--to", required=True, help="Who takes over.")
+@click.option("--keep", is_flag=True, help="Note it in the timeline.")
+@actor_option
+def hand_over(incident_id: str, to: str, keep: bool, actor: str | None) -> None:
+    """Drafts what the next one must know: what was found, what was changed, what is open."""
+    settings = load_settings()
+    with _context(settings) as context:
+        facts = _facts(context, incident_id)
+        text = drafts.hand_over(facts, to)
+        if keep:
+            _keep(context, facts.incident, "hand_over", current_actor(actor), f"Handed over to {to}.")  # fmt: skip
+    click.echo(text)
+
+
+@incident.command("impact")
+@click.argument("incident_id", metavar="ID")
+@json_option
+def impact(incident_id: str, as_json: bool) -> None:
+    """Counts jobs failed, late and doubled, posts published wrong, and the cost."""
+    with _context(load_settings()) as context:
+        found = records.find_incident(context.sources.bookkeeping, incident_id)
+        measured = measure_impact(context.sources, context.policy, found.began_at, found.until)
+    if as_json:
+        print_json(measured.as_record())
+    else:
+        print_table(
+            [(each.name, "not known" if each.value is None else f"{each.value:,}", each.unit, each.why) for each in measured.lines],
+            ["what", "how much", "unit", "counted"],
+        )  # fmt: skip
+
+
+@incident.command("vendor-bundle")
+@click.argument("incident_id", metavar="ID")
+@click.argument("vendor")
+@json_option
+def vendor_bundle(incident_id: str, vendor: str, as_json: bool) -> None:
+    """Writes a zip for VENDOR's support: times, request ids, answers without secrets."""
+    from runbook_lib.incidents.vendor_bundle import write_bundle
+
+    with _context(load_settings()) as context:
+        found = records.find_incident(context.sources.bookkeeping, incident_id)
+        bundle = write_bundle(context, found, vendor)
+    if as_json:
+        print_json(bundle.__dict__)
+    else:
+        click.echo(f"{bundle.requests} failed requests, {bundle.with_request_id} with a request id: {bundle.path}")  # fmt: skip
+
+
+@incident.command("close")
+@click.argument("incident_id", metavar="ID")
+@click.option("--resolution", required=True, help="How it ended, in a sentence.")
+@actor_option
+@json_option
+def close(incident_id: str, resolution: str, actor: str | None, as_json: bool) -> int:
+    """Closes an incident: archives the copies as they were run, drafts the post-mortem.
+
+    Exit status 1 when a copy could not be archived; the rest is.
+    """
+    from runbook_lib.incidents.closing import close_incident
+
+    with _context(load_settings()) as context:
+        closed = close_incident(context, incident_id, current_actor(actor), resolution)
+    if as_json:
+        print_json({"incident": closed.incident.incident, "runs": closed.runs, "post_mortem": closed.post_mortem,
+                    "page": closed.page, "notices": closed.notices})  # fmt: skip
+    else:
+        click.echo(f"Incident {closed.incident.incident} is closed. In the archive: its timeline, the post-mortem, {len(closed.runs)} executed notebooks.")  # fmt: skip
+        click.echo(f"The post-mortem is drafted: {closed.post_mortem}\nand as a page:            {closed.page}")  # fmt: skip
+        for notice in closed.notices:
+            click.echo(f"runbook: {notice}", err=True)
+    return EXIT_NOT_WELL if closed.notices else EXIT_DONE
+
+
 @incident.command("cells")
 @click.option("--limit", default=100, show_default=True)
 @json_option
@@ -186,6 +279,24 @@ def timeline_row(entry: dict[str, Any]) -> tuple[Any, ...]:
         entry["at"], entry["actor"], f"{entry['notebook'] or 'a notebook'} {number}{title}",
         " · ".join(each.replace("_", " ") for each in went if each), entry["said"],
     )  # fmt: skip
+
+
+def _context(settings: Settings) -> Any:
+    """The databases, whether they can be reached or not."""
+    from runbook_lib.health.context import open_context
+
+    return open_context(settings, "runbook incident", require_schema=False)
+
+
+def _facts(context: Any, incident_id: str) -> IncidentFacts:
+    spool = open_spool(context.settings)
+    found = records.find_or_waiting(context.sources.bookkeeping, spool, incident_id)
+    return gather_facts(context, found)
+
+
+def _keep(context: Any, found: records.Incident, kind: str, actor: str, said: str) -> None:
+    spool = open_spool(context.settings)
+    records.add_entry(context.sources.bookkeeping, spool, found.incident, kind, actor, said)
 
 
 def _alert(settings: Settings, alert_id: str, notices: list[str]) -> dict[str, Any] | None:
