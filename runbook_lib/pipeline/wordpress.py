@@ -24,6 +24,7 @@ from runbook_lib.pipeline.wordpress_answers import (
     is_id,
     no_answer,
     read_items,
+    read_json,
     read_object,
 )
 from runbook_lib.pipeline.wordpress_connection import Site, WordPressConnection
@@ -44,12 +45,13 @@ class Account:
 
 @dataclass(frozen=True)
 class ApplicationPassword:
-    """The application password in use; times are of the site, None where it says nothing."""
+    """An application password; times are of the site, None where it says nothing."""
 
     uuid: str
     name: str
     created: str | None
     last_used: str | None
+    last_address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,20 @@ class WordPressClient:
         found = read_object(answer)
         if answer.status != 200 or not found or "uuid" not in found:
             raise JobFailed(self._connection.refusal(answer, f"GET {path}"))
-        return ApplicationPassword(
-            str(found["uuid"]),
-            str(found.get("name", "")),
-            found.get("created"),
-            found.get("last_used"),
-        )
+        return _application_password(found)
+
+    def application_passwords(self, deadline: Deadline) -> tuple[ApplicationPassword, ...]:
+        """All application passwords of our user, whoever uses them."""
+        path = "users/me/application-passwords"
+        answer = self._connection.request("GET", path, deadline)
+        try:
+            found = read_json(answer)
+        except (ValueError, RecursionError):
+            found = None
+        if answer.status != 200 or not isinstance(found, list):
+            raise JobFailed(self._connection.refusal(answer, f"GET {path}"))
+        known = [each for each in found if isinstance(each, dict) and "uuid" in each]
+        return tuple(_application_password(each) for each in known)
 
     def make_application_password(self, name: str, deadline: Deadline) -> str:
         """A new application password of this user, beside those that there are."""
@@ -273,6 +283,16 @@ class WordPressClient:
         if answer.status != 200 or not found or not is_id(found.get("id")):
             raise JobFailed(self._connection.refusal(answer, request))
         return _post(found)
+
+
+def _application_password(found: Mapping[str, Any]) -> ApplicationPassword:
+    return ApplicationPassword(
+        str(found["uuid"]),
+        str(found.get("name", "")),
+        found.get("created"),
+        found.get("last_used"),
+        found.get("last_ip"),
+    )
 
 
 def _nothing_was_made(answer: Answer) -> bool:
