@@ -23,6 +23,8 @@ NOTEBOOK_NAMES = {
     "stuck_jobs_review": "runbook_lib.health.stuck_review",
     "content_review": "runbook_lib.maintenance.content_review",
     "access_review": "runbook_lib.maintenance.access_review",
+    "diagnose": "runbook_lib.triage.diagnosis",
+    "propose_first_action": "runbook_lib.procedures.first_action",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

@@ -24,6 +24,7 @@ from runbook_lib.console import (
     procedure_pages,
     run_pages,
     schedule_pages,
+    triage_pages,
 )
 from runbook_lib.console.access_log import AccessLog
 from runbook_lib.console.admission import FUNCTIONS, Admission, Refused
@@ -32,6 +33,7 @@ from runbook_lib.console.figures import Overview
 from runbook_lib.console.function_schemas import components
 from runbook_lib.console.gate import Gate
 from runbook_lib.console.house import House
+from runbook_lib.console.kept_diagnosis import KeptDiagnosis
 from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
@@ -52,6 +54,7 @@ ROUTERS = (
     procedure_pages.router,
     run_pages.router,
     schedule_pages.router,
+    triage_pages.router,
     function_routes.router,
     metric_routes.router,
 )
@@ -116,6 +119,7 @@ def _house(settings: Settings) -> House:
         liveness=Liveness(),
         overview=Overview(),
         runs=StartedRuns(),
+        diagnosis=KeptDiagnosis(),
     )
 
 

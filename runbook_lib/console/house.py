@@ -12,6 +12,7 @@ from runbook_lib.console.access_log import AccessLog
 from runbook_lib.console.admission import Admission, Caller
 from runbook_lib.console.answers import Answers
 from runbook_lib.console.figures import Overview
+from runbook_lib.console.kept_diagnosis import KeptDiagnosis
 from runbook_lib.console.liveness import Liveness
 from runbook_lib.console.pages import Pages
 from runbook_lib.console.sessions import Sessions
@@ -37,6 +38,7 @@ class House:
     liveness: Liveness
     overview: Overview
     runs: StartedRuns
+    diagnosis: KeptDiagnosis
 
     @property
     def secure(self) -> bool:

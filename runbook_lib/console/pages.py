@@ -27,6 +27,7 @@ _FILES = Path(__file__).parent
 NAVIGATION = (
     ("/", "Overview"),
     ("/alerts", "Alerts"),
+    ("/triage", "Triage"),
     ("/jobs", "Jobs"),
     ("/brakes", "Brakes"),
     ("/procedures", "Procedures"),

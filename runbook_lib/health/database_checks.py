@@ -39,7 +39,7 @@ def reachable(view: View) -> Check:
             source="login",
             next=failure.advice,
             procedure=SYSTEM_DOWN,
-            details={"step": failure.step},
+            details={"step": failure.step, "kind": failure.kind},
         )
     milliseconds = round((view.pipeline.connect_seconds or 0) * 1000, 1)
     return Check(

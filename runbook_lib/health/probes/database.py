@@ -72,6 +72,16 @@ def probe_database(
         yield from probe_session(connection, database)
 
 
+def probe_entrance(url: str, *, patience_seconds: float = CONNECT_SECONDS) -> Probe:
+    """The steps up to the login, and no question: a new session is made and ended at once."""
+    address = normalise_url(url)
+    options = psycopg2.extensions.parse_dsn(address)
+    if (yield from _reach(options, patience_seconds)):
+        connection = yield from _log_in(address, "public", patience_seconds)
+        if connection is not None:
+            connection.close()
+
+
 def _address(address: str, options: dict[str, Any], dropped_options: bool) -> Check:
     shown = address_without_secret(address)
     words = f"The database is {shown}, user {options.get('user', 'not given')}."
@@ -109,6 +119,7 @@ def _speaks_postgresql(
             f"{host}:{port} takes connections, but says nothing within {patience_seconds:g} s: the server hangs.",
             source=source,
             next="Look at the server: stopped process, full disk, a stuck pooler. Restarting workers does not help.",
+            details={"reason": "silent"},
         )
         return False
     except OSError as error:
@@ -134,10 +145,15 @@ def _speaks_postgresql(
     return False
 
 
-def _log_in(address: str, schema: str) -> Generator[Check, None, Connection | None]:
+def _log_in(
+    address: str, schema: str, patience_seconds: float = LOGIN_SECONDS
+) -> Generator[Check, None, Connection | None]:
     try:
         raw = psycopg2.connect(
-            address, application_name="runbook doctor", connect_timeout=LOGIN_SECONDS
+            address,
+            application_name="runbook doctor",
+            # The least that libpq knows is two.
+            connect_timeout=max(2, int(patience_seconds)),
         )
     except psycopg2.OperationalError as error:
         failure = explain_login_failure(str(error))
@@ -147,6 +163,7 @@ def _log_in(address: str, schema: str) -> Generator[Check, None, Connection | No
             f"{failure.meaning} It said: {_last_reason(error)}",
             source="login",
             next=failure.advice,
+            details={"step": failure.step, "kind": failure.kind},
         )
         return None
     raw.autocommit = True

@@ -12,25 +12,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoginFailure:
-    """`step` is what failed: login, database, limit, encryption, access or server."""
+    """`step` is what failed: login, database, limit, encryption, access or server; `kind` is which one."""
 
     step: str
     meaning: str
     advice: str
+    kind: str = ""
 
 
 _LOWER = "Lower RUNBOOK_CONCURRENCY or the number of workers, or close idle connections"
 _TABLE: tuple[tuple[str, LoginFailure], ...] = (
     # limits: three owners, three texts
-    (r"too many connections for role", LoginFailure("limit", "This role has as many connections as it may have.", f"{_LOWER} of this role; or raise its limit: ALTER ROLE … CONNECTION LIMIT.")),
-    (r"too many connections for database", LoginFailure("limit", "This database has as many connections as it may have.", f"{_LOWER}; or raise its limit: ALTER DATABASE … CONNECTION LIMIT.")),
-    (r"remaining connection slots are reserved|sorry, too many clients already", LoginFailure("limit", "The server has no connection left for ordinary roles (max_connections).", f"{_LOWER}; see who holds them: SELECT usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3.")),
-    (r"no more connections allowed|max client connections reached|maxclients|max_client_conn", LoginFailure("limit", "The pooler in front of the server takes no more clients; the server itself may be idle.", f"{_LOWER}; or raise the pooler's client limit (Supabase: pool size in the database settings).")),
-    (r"query_wait_timeout", LoginFailure("limit", "The pooler had no free server connection in time.", f"{_LOWER}; or raise the pooler's pool size.")),
+    (r"too many connections for role", LoginFailure("limit", "This role has as many connections as it may have.", f"{_LOWER} of this role; or raise its limit: ALTER ROLE … CONNECTION LIMIT.", "role")),
+    (r"too many connections for database", LoginFailure("limit", "This database has as many connections as it may have.", f"{_LOWER}; or raise its limit: ALTER DATABASE … CONNECTION LIMIT.", "database")),
+    (r"remaining connection slots are reserved|sorry, too many clients already", LoginFailure("limit", "The server has no connection left for ordinary roles (max_connections).", f"{_LOWER}; see who holds them: SELECT usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3.", "server")),
+    (r"no more connections allowed|max client connections reached|maxclients|max_client_conn", LoginFailure("limit", "The pooler in front of the server takes no more clients; the server itself may be idle.", f"{_LOWER}; or raise the pooler's client limit (Supabase: pool size in the database settings).", "pooler")),
+    (r"query_wait_timeout", LoginFailure("limit", "The pooler had no free server connection in time.", f"{_LOWER}; or raise the pooler's pool size.", "pooler")),
     # who
     (r"tenant or user not found|tenant/user .*not found", LoginFailure("login", "The Supabase pooler does not know this user.", "Through the pooler the user is role.project, e.g. postgres.abcdefgh; the region in the host name must be the project's.")),
     (r"(?:Peer|Ident|GSSAPI|LDAP|PAM|RADIUS|certificate|cert) authentication failed", LoginFailure("login", "The server identifies this user by other means than a password, and refused.", "Use another user, or have pg_hba.conf changed to scram-sha-256 for this one.")),
-    (r"password authentication failed|wrong password|auth(?:entication)? failed|invalid password|SASL authentication failed", LoginFailure("login", "The password of this user is wrong, or the user does not exist (the server does not say which).", "Put the right password into DATABASE_URL, percent-encoded. After a rotation sessions that are open go on working: that others work proves nothing.")),
+    (r"password authentication failed|wrong password|auth(?:entication)? failed|invalid password|SASL authentication failed", LoginFailure("login", "The password of this user is wrong, or the user does not exist (the server does not say which).", "Put the right password into DATABASE_URL, percent-encoded. After a rotation sessions that are open go on working: that others work proves nothing.", "password")),
     (r"no password supplied|fe_sendauth", LoginFailure("login", "The server wants a password, and DATABASE_URL holds none.", "Add it: postgresql://user:password@host:port/database.")),
     (r'role "[^"]*" does not exist|no such user', LoginFailure("login", "The server has no such user.", "Correct the user in DATABASE_URL.")),
     (r"is not permitted to log in", LoginFailure("login", "This role exists, but may not log in.", "ALTER ROLE … LOGIN, or use another role.")),
@@ -49,13 +50,13 @@ _TABLE: tuple[tuple[str, LoginFailure], ...] = (
     (r"No such file or directory", LoginFailure("connection", "DATABASE_URL names no host, and no PostgreSQL listens on a socket of this machine at that place.", "Name the host, or the folder of the socket: ?host=/var/run/postgresql.")),
     (r"Connection refused", LoginFailure("connection", "Nothing takes connections there.", "Start the server, or correct the address in DATABASE_URL.")),
     # when
-    (r"starting up|not yet accepting connections|recovery mode", LoginFailure("server", "The server is starting, or recovering after a crash.", "Wait a minute. If it stays, read the server's log.")),
-    (r"shutting down", LoginFailure("server", "The server is shutting down.", "Start it again, or wait for the restart.")),
+    (r"starting up|not yet accepting connections|recovery mode", LoginFailure("server", "The server is starting, or recovering after a crash.", "Wait a minute. If it stays, read the server's log.", "starting")),
+    (r"shutting down", LoginFailure("server", "The server is shutting down.", "Start it again, or wait for the restart.", "stopping")),
     (r"not currently accepting connections", LoginFailure("server", "This database is closed to connections at the moment.", "Ask who is working on it: ALTER DATABASE … ALLOW_CONNECTIONS true opens it.")),
     (r"server login failed|server_login_retry|cannot connect to server|connection to database closed|pooler.*(?:unreachable|failed to connect)", LoginFailure("server", "The pooler is up, but cannot log in at the server behind it.", "Check the server behind the pooler, and the password that the pooler has.")),
-    (r"timeout expired|canceling authentication due to timeout", LoginFailure("server", "The server took the connection and then said nothing in time: it is hung, or overloaded.", "Look at the server's load and log. Behind a pooler: its queue is full.")),
+    (r"timeout expired|canceling authentication due to timeout", LoginFailure("server", "The server took the connection and then said nothing in time: it is hung, or overloaded.", "Look at the server's load and log. Behind a pooler: its queue is full.", "silent")),
     (r"expected authentication request|received invalid response|unexpected response|invalid length of startup packet", LoginFailure("server", "What answers on this port is not PostgreSQL.", "Correct host and port in DATABASE_URL.")),
-    (r"server closed the connection unexpectedly", LoginFailure("server", "The server or the pooler ended the connection during the login.", "If it stays, read its log. A pooler does this when no server connection became free in time.")),
+    (r"server closed the connection unexpectedly", LoginFailure("server", "The server or the pooler ended the connection during the login.", "If it stays, read its log. A pooler does this when no server connection became free in time.", "closed")),
 )  # fmt: skip
 
 _UNKNOWN = LoginFailure(

@@ -88,6 +88,7 @@ def resolve(part: str, host: str, port: int, variable: str) -> Generator[Check, 
             if own_fault
             else f"Check the spelling in {variable}. If it is right, the name was removed, or this "
             "machine's name server does not know it.",
+            details={"reason": "name_server" if own_fault else "unknown_name"},
         )
         return ()
     if _is_number(host):
@@ -139,8 +140,16 @@ def connect(
         )
         return link
     words, advice = _connect_failure(failures, addresses, host, port, variable)
-    yield Check(name, "critical", words, source=source, next=advice)
+    details = {"reason": _reason(failures)}
+    yield Check(name, "critical", words, source=source, next=advice, details=details)
     return None
+
+
+def _reason(failures: Sequence[OSError]) -> str:
+    """refused, silent or no_route: what connecting met, for whoever goes on from it."""
+    if any(isinstance(error, ConnectionRefusedError) for error in failures):
+        return "refused"
+    return "silent" if any(isinstance(error, TimeoutError) for error in failures) else "no_route"
 
 
 def _connect_failure(
@@ -205,6 +214,7 @@ def _check_certificate(part: str, link: socket.socket, host: str) -> Steps:
                 source=source,
                 next="Renew or correct the certificate. If this machine's clock is wrong, correct the clock. "
                 "Checking is never switched off.",
+                details={"reason": "certificate", "verify_code": error.verify_code},
             )
             return False
         except (OSError, ValueError) as error:

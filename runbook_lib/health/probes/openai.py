@@ -7,6 +7,7 @@ import difflib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -65,6 +66,7 @@ def probe_openai(
             f"{base_url} was reached, but {error}.",
             source=_SOURCE,
             next="If it stays, look at the provider's status page, or at the proxy in between.",
+            details={"reason": "no_answer"},
         )
         return
     finally:
@@ -90,9 +92,14 @@ def _judge(answer: Answer, base_url: str, model: str) -> Probe:
         return
     error = found.get("error") if isinstance(found, dict) else None
     if isinstance(error, dict):
-        yield _refused(answer.status, error, base_url)
+        told = {
+            "http_status": answer.status,
+            "provider_code": error.get("code") or error.get("type"),
+        }
+        yield replace(_refused(answer.status, error, base_url), details=told)
         return
-    yield _no_api(answer, base_url)
+    told = {"http_status": answer.status, "provider_code": None}
+    yield replace(_no_api(answer, base_url), details=told)
 
 
 def _model(names: list[str], base_url: str, model: str) -> Check:

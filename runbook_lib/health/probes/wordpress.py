@@ -239,4 +239,9 @@ def _from_failure(
         error.failure.http_status,
         source=source,
         next=advice or first,
+        details={
+            "error_class": error.failure.error_class,
+            "http_status": error.failure.http_status,
+            "provider_code": error.failure.provider_code,
+        },
     )

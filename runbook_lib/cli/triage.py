@@ -1,0 +1,107 @@
+"""`runbook triage`: what is wrong, on what evidence, and what is safe to do first. One screen."""
+
+from __future__ import annotations
+
+import click
+
+from runbook_lib.cli.output import json_option, print_json
+from runbook_lib.health.context import open_context
+from runbook_lib.settings import load_settings
+from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
+from runbook_lib.triage.evidence import DEADLINE_SECONDS
+
+_COLOURS = {"healthy": "green", "watch": "yellow", "fault": "red", "unknown": "red"}
+_MARKS = {
+    "broken": ("✕", "red"),
+    "look": ("!", "yellow"),
+    "works": ("·", "green"),
+    "not known": ("?", None),
+}
+_AUTOMATION = {
+    "Y": "safe by itself",
+    "P": "look first, then a person decides",
+    "N": "only a person can",
+}
+
+
+@click.command()
+@json_option
+@click.option(
+    "--deadline-seconds", type=click.FloatRange(min=1, max=60), default=DEADLINE_SECONDS, show_default=True,
+    help="After this time what gives no answer is given up.",
+)  # fmt: skip
+@click.option(
+    "--evidence", "with_evidence", is_flag=True, help="Show each figure and where it came from."
+)
+def triage(as_json: bool, deadline_seconds: float, with_evidence: bool) -> int:
+    """Say what is wrong, on what evidence, and what is safe to do first.
+
+    Changes nothing and costs nothing. Exit status: 0 healthy, or only worth watching; 1 a fault, or trouble
+    that no known cause fits.
+    """
+    with open_context(load_settings(), "runbook triage", require_schema=False) as context:
+        found = diagnose_context(context, deadline_seconds=deadline_seconds)
+    if as_json:
+        print_json(found.as_dictionary())
+    else:
+        _print(found, with_evidence)
+    return found.exit_status
+
+
+def _print(found: Diagnosis, with_evidence: bool) -> None:
+    click.echo(
+        click.style(found.verdict.upper(), fg=_COLOURS[found.verdict], bold=True)
+        + f"  {found.in_words()}"
+    )
+    for each in found.causes:
+        cause = each.cause
+        click.echo(
+            f"\n{click.style(cause.id, bold=True)}  {each.confidence:.0%} sure{', over by now' if each.over else ''}. {cause.title}"
+        )
+        for fact in each.evidence:
+            click.echo(f"    · {fact.words}")
+            if with_evidence:
+                click.echo(f"      {fact.source}: {fact.value} (threshold {fact.threshold})")
+        click.echo(f"  {click.style('First:', bold=True)} {cause.action.words}")
+        click.echo(f"    {cause.action.command}   ({_AUTOMATION[cause.action.automation]})")
+        if cause.action.never:
+            click.echo(f"  {click.style('Not:', bold=True)} {cause.action.never}")
+    if found.judgement.unexplained and found.verdict != "healthy":
+        click.echo("\nNot explained by a cause:" if found.causes else "\nWhat was seen:")
+        for fact in found.judgement.unexplained:
+            click.echo(f"    · [{fact.layer}] {fact.words}")
+    _print_scope(found)
+    _print_layers(found)
+    _print_rest(found)
+
+
+def _print_scope(found: Diagnosis) -> None:
+    if found.verdict not in ("fault", "unknown"):
+        return
+    scope = found.scope()
+    if scope["since"]:
+        click.echo(
+            f"\nSince {scope['since'][:19]}: {scope['failed_attempts']} attempts of {scope['jobs']} jobs failed."
+        )
+    for change in scope["changes"][:4]:
+        click.echo(
+            f"    changed {change['at'][11:19]}  {change['kind']}: {change['what']} ({change['who']})"
+        )
+
+
+def _print_layers(found: Diagnosis) -> None:
+    marks = []
+    for name, state, _ in found.layers():
+        mark, colour = _MARKS[state]
+        marks.append(click.style(f"{mark} {name}", fg=colour))
+    click.echo("\n" + "  ".join(marks))
+
+
+def _print_rest(found: Diagnosis) -> None:
+    if found.not_checked:
+        click.echo(f"\nNot looked at ({len(found.not_checked)}):")
+        for each in found.not_checked[:4]:
+            click.echo(f"    {each.what}: {each.why}")
+    click.echo(
+        f"\n{found.seconds:.1f} s. The same as a notebook, with preview and apply: runbook run emergency/system_down"
+    )

@@ -1,0 +1,117 @@
+"""A disposable system: a database with a past, the sandbox as providers, workers that really work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from runbook_lib.database import Database
+from runbook_lib.database.statements import load
+from runbook_lib.errors import CouldNotBeDone
+from runbook_lib.pipeline import service
+from runbook_lib.pipeline.options import WorkerOptions
+from runbook_lib.pipeline.providers import resolve_providers
+from runbook_lib.pipeline.reporting import Reporter
+from runbook_lib.sandbox import SandboxControl
+from runbook_lib.settings import Settings
+
+_SQL = load("rehearsal")
+LOOK_SECONDS = 0.05
+# So that a fault and its repair are seen within moments instead of minutes.
+QUICK: dict[str, Any] = {
+    "runbook_site_processing_seconds": 0.5, "runbook_lease_seconds": 5, "runbook_sweep_interval_seconds": 0.1,
+    "runbook_idle_poll_seconds": 0.1, "runbook_retry_base_seconds": 0.2, "runbook_retry_maximum_seconds": 0.5,
+    "runbook_wordpress_deadline_seconds": 4, "runbook_openai_deadline_seconds": 4, "runbook_fallback_category": None,
+}  # fmt: skip
+
+
+@dataclass
+class Scene:
+    """One system. `settings` are those of its workers and of whoever looks at it."""
+
+    database: Database
+    settings: Settings
+    control: SandboxControl
+    begun: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun = self.value("now")
+
+    # what is there
+
+    def value(self, name: str, **parameters: Any) -> Any:
+        with self.database.transaction(read_only=True) as transaction:
+            return transaction.value(_SQL[name], **parameters)
+
+    def counts(self) -> Any:
+        with self.database.transaction(read_only=True) as transaction:
+            return transaction.row(_SQL["counts"])
+
+    def failed_as(self, error_class: str) -> int:
+        return int(self.value("failed_as", error_class=error_class, since=self.begun))
+
+    def execute(self, statement: str, **parameters: Any) -> None:
+        """A statement of a fault's staging; only ever on a disposable database."""
+        with self.database.transaction() as transaction:
+            transaction.run(statement, **parameters)
+
+    # what happens
+
+    def past(
+        self,
+        count: int = 60,
+        hours: float = 6,
+        *,
+        newest_seconds: float = 60,
+        write_seconds: float = 1.0,
+        noise_percent: float = 3.0,
+    ) -> None:
+        """Attempts of the last hours that went well, with a few that did not and were tried again."""
+        with self.database.transaction() as transaction:
+            transaction.run(
+                _SQL["make_past"],
+                count=count,
+                newest_seconds=newest_seconds,
+                span_seconds=hours * 3600,
+                write_seconds=write_seconds,
+            )
+            transaction.run(_SQL["make_noise"], percent=noise_percent)
+
+    def add(
+        self, count: int = 6, *, topic: str = "Roses in the garden, part", category: str = "News"
+    ) -> None:
+        with self.database.transaction() as transaction:
+            transaction.run(_SQL["add_jobs"], count=count, topic=topic, category=category)
+
+    @contextmanager
+    def working(self, concurrency: int = 3, **given: Any) -> Iterator[Any]:
+        """A worker in a thread of this process, stopped at the end."""
+        settings = self.settings.model_copy(update=given)
+        options = WorkerOptions.of(
+            settings, concurrency=concurrency, settings_digest=service.settings_digest(settings)
+        )
+        with resolve_providers(settings) as providers:
+            # As a process of its own has it: sessions are told apart by name.
+            database = Database(self.database.url, application_name=service.APPLICATION_NAME)
+            worker = service.make_worker(settings, database, providers, options, Reporter())
+            thread = threading.Thread(target=lambda: worker.run(install_signals=False), daemon=True)
+            thread.start()
+            try:
+                yield worker
+            finally:
+                worker.stop()
+                worker.stop()
+                thread.join(20)
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
+        """Waits for something to happen. Raises `CouldNotBeDone` when it does not."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                raise CouldNotBeDone(f"This did not happen within {seconds:g} s: {what}.")
+            time.sleep(LOOK_SECONDS)

@@ -1,0 +1,66 @@
+-- A past for a disposable system, and what the oracles of staged faults look at. Never run on a real one.
+
+-- name: make_past
+-- Attempts of the last hours that succeeded, evenly spread, with their jobs.
+WITH job AS (
+    INSERT INTO content_jobs (topic, category, status, stage, attempt, completed_at, created_at, updated_at, post_id, post_status, source)
+    SELECT 'Garden work in week ' || number, CASE number %% 2 WHEN 0 THEN 'News' ELSE 'Guides' END, 'completed', 'publish', 1,
+        moment, moment - interval '20 seconds', moment, 100000 + number, 'publish', 'rehearsal'
+    FROM generate_series(1, %(count)s) AS number
+    CROSS JOIN LATERAL (SELECT now() - make_interval(secs => %(newest_seconds)s + (number - 1) * %(span_seconds)s / greatest(1, %(count)s))) AS at (moment)
+    RETURNING job_id, category, completed_at
+)
+INSERT INTO job_runs (job_id, attempt, status, job_status, execution_time, started_at, completed_at, worker, stage, model, prompt_tokens,
+    completion_tokens, tokens, cost_usd, write_seconds, publish_seconds, category)
+SELECT job_id, 1, 'completed', 'completed', completed_at, completed_at - make_interval(secs => %(write_seconds)s * (0.8 + 0.4 * random()) + 0.3),
+    completed_at, 'earlier-worker', 'publish', 'gpt-4o-mini', 300, 900, 1200, 0.001,
+    %(write_seconds)s * (0.8 + 0.4 * random()), 0.2 + 0.1 * random(), category
+FROM job;
+
+-- name: make_noise
+-- Failures of the past that have nothing to do with anything: they were tried again and went well.
+INSERT INTO job_runs (job_id, attempt, status, job_status, execution_time, started_at, completed_at, worker, stage, error, error_class, charged, category)
+SELECT job_id, 0, 'error', 'pending', completed_at - interval '1 minute', completed_at - interval '2 minutes', completed_at - interval '1 minute',
+    'earlier-worker', 'write', class || ': noise', class, true, category
+FROM (
+    SELECT job_id, completed_at, category,
+        (ARRAY['openai_timeout', 'openai_overloaded', 'wordpress_timeout', 'content_too_short'])[1 + floor(random() * 4)::integer] AS class
+    FROM content_jobs
+    WHERE status = 'completed' AND random() * 100 < %(percent)s
+) AS chosen;
+
+-- name: add_jobs
+-- Jobs that can be claimed at once.
+INSERT INTO content_jobs (topic, category, source)
+SELECT %(topic)s || ' ' || number, %(category)s, 'rehearsal'
+FROM generate_series(1, %(count)s) AS number;
+
+-- name: counts
+-- Jobs by status, and what the oracles ask of the newest minutes.
+SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+    count(*) FILTER (WHERE status = 'processing') AS processing,
+    count(*) FILTER (WHERE status = 'completed') AS completed,
+    count(*) FILTER (WHERE status = 'error') AS error,
+    count(*) FILTER (WHERE status = 'processing' AND lease_until < now()) AS expired
+FROM content_jobs;
+
+-- name: failed_as
+-- How many attempts since a moment failed with a class.
+SELECT count(*)
+FROM job_runs
+WHERE error_class = %(error_class)s AND execution_time >= %(since)s AND status IN ('error', 'lost');
+
+-- name: doubled
+-- Jobs of which more than one attempt completed.
+SELECT count(*)
+FROM (SELECT job_id FROM job_runs WHERE status = 'completed' GROUP BY job_id HAVING count(*) > 1) AS twice;
+
+-- name: completed_since
+-- Jobs that completed since a moment.
+SELECT count(*)
+FROM content_jobs
+WHERE status = 'completed' AND completed_at >= %(since)s;
+
+-- name: now
+-- The database's time.
+SELECT now();

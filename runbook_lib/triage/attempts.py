@@ -1,0 +1,203 @@
+"""What the newest attempts say: which failures still go on, how many, in which scope, and since when."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from runbook_lib.health.rates import rate
+from runbook_lib.pipeline.error_guide import UNKNOWN, scenario_of_text
+from runbook_lib.pipeline.failures import FAILURE_CLASSES, NOT_COUNTED_AS_FAILURE, Fault
+
+UNCLASSED = "unclassed"
+# How far "now" reaches back: so long, or so many attempts where there are fewer in that time.
+WINDOW_SECONDS, FEWEST_IN_WINDOW = 1800.0, 12
+# Failures among successes are a finding when even the cautious reading of their share is above this, and
+# above what was usual before.
+FEWEST_FAILURES, FEWEST_JOBS, SHARE_PERCENT = 3, 2, 4.0
+# Nothing but failures of one stage since its last success.
+FEWEST_IN_A_ROW = 3
+# Of a stage's durations so many are needed to compare.
+FEWEST_DURATIONS = 5
+ONE_SIDED_95 = 1.645
+
+
+@dataclass(frozen=True)
+class ClassSeen:
+    """One class of failures among the newest attempts.
+
+    `going_on`: it has not ended: of a provider's faults the newest outcome, of others a share that chance
+    does not explain, or all there is since the last success.
+    """
+
+    error_class: str
+    attempts: int
+    of: int
+    jobs: int
+    workers: int
+    low_percent: float
+    before_percent: float
+    first_at: datetime
+    newest_at: datetime
+    since_success: int
+    going_on: bool
+    partial: bool
+    rows: tuple[Any, ...]
+
+    @property
+    def fault(self) -> Fault | None:
+        known = FAILURE_CLASSES.get(self.error_class)
+        return known.fault if known else None
+
+
+class Attempts:
+    """The newest attempts, the newest first, without those that were handed back or ended by a person."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self.all = [row for row in rows if row.status != "released"]
+        self.counted = [row for row in self.all if class_of(row) not in NOT_COUNTED_AS_FAILURE]
+        self.recent = _recent(self.counted)
+        self.earlier = self.counted[len(self.recent) :]
+
+    @cached_property
+    def classes(self) -> Mapping[str, ClassSeen]:
+        """The classes of the failures among the recent attempts."""
+        names = {class_of(row) for row in self.recent if failed(row)}
+        return {name: self._seen(name) for name in sorted(names)}
+
+    @property
+    def failures(self) -> list[Any]:
+        return [row for row in self.recent if failed(row)]
+
+    @property
+    def succeed(self) -> bool:
+        return any(row.status == "completed" for row in self.recent)
+
+    def failures_in_a_row(self) -> list[Any]:
+        """The newest attempts up to the last success."""
+        return _until(self.recent, lambda row: row.status == "completed")
+
+    def share_of(self, names: Iterable[str]) -> tuple[int, int]:
+        """How many recent attempts failed with one of these classes, of how many."""
+        wanted = frozenset(names)
+        return sum(failed(row) and class_of(row) in wanted for row in self.recent), len(self.recent)
+
+    def _seen(self, name: str) -> ClassSeen:
+        rows = [row for row in self.recent if failed(row) and class_of(row) == name]
+        share = rate(len(rows), len(self.recent), z=ONE_SIDED_95)
+        before = sum(failed(row) and class_of(row) == name for row in self.earlier)
+        before_percent = 100 * before / len(self.earlier) if self.earlier else 0.0
+        low = share.low_percent or 0.0
+        since = [row for row in self._since_success(name) if failed(row) and class_of(row) == name]
+        known = FAILURE_CLASSES.get(name)
+        of_a_provider = known is not None and known.fault in (Fault.PROVIDER, Fault.RATE)
+        in_a_row = bool(since) if of_a_provider else len(since) >= FEWEST_IN_A_ROW
+        jobs = len({row.job_id for row in rows})
+        shared = (
+            len(rows) >= FEWEST_FAILURES
+            and jobs >= FEWEST_JOBS
+            and low > max(SHARE_PERCENT, before_percent)
+        )
+        return ClassSeen(
+            name, len(rows), len(self.recent), jobs, len({row.worker for row in rows}), low, before_percent,
+            min(row.execution_time for row in rows), max(row.execution_time for row in rows),
+            len(since), in_a_row or shared, shared and not in_a_row, tuple(rows),
+        )  # fmt: skip
+
+    def _since_success(self, name: str) -> list[Any]:
+        """The attempts after the last one that got past the stage at which this class fails."""
+        return _until(
+            self.recent,
+            _past_writing if name.startswith(("openai_", "content_", "topic_")) else _completed,
+        )
+
+    # durations
+
+    def slower(self, column: str, at_least_seconds: float) -> tuple[float, float] | None:
+        """Median of the recent durations and of the earlier ones; None where there are too few.
+
+        Recent is the newest quarter, so that a slow drift is seen within what is at hand.
+        """
+        values = [
+            (row.execution_time, getattr(row, column)) for row in self.counted
+            if getattr(row, column) is not None and (row.status == "completed" or getattr(row, column) >= at_least_seconds)
+        ]  # fmt: skip
+        count = max(FEWEST_DURATIONS, len(values) // 4)
+        newest, before = values[:count], values[count:]
+        if len(newest) < FEWEST_DURATIONS or len(before) < FEWEST_DURATIONS:
+            return None
+        return statistics.median(v for _, v in newest), statistics.median(v for _, v in before)
+
+
+def class_of(row: Any) -> str:
+    """The class of a failure; where a pipeline stores none, that of the scenario that its text tells of."""
+    if row.error_class:
+        return str(row.error_class)
+    if row.status == "lost":
+        return "worker_lost"
+    scenario = scenario_of_text(row.error)
+    if scenario is UNKNOWN:
+        return UNCLASSED
+    return scenario.classes[0] if scenario.classes else scenario.id
+
+
+def failed(row: Any) -> bool:
+    return row.status in ("error", "lost")
+
+
+def most_by(rows: Iterable[Any], column: str) -> tuple[Any, int]:
+    """The most frequent value of a column, and how often it occurs."""
+    counts = Counter(getattr(row, column) for row in rows)
+    return counts.most_common(1)[0] if counts else (None, 0)
+
+
+def unlikely_alone(inside: int, inside_of: int, outside: int, outside_of: int) -> float:
+    """How likely it is by chance that so many failures or more fall inside (Fisher's exact test, one-sided)."""
+    failures, whole = inside + outside, inside_of + outside_of
+    if not inside_of or not failures:
+        return 1.0
+    ways = math.comb(whole, failures)
+    most = min(failures, inside_of)
+    return (
+        sum(
+            math.comb(inside_of, k) * math.comb(outside_of, failures - k)
+            for k in range(inside, most + 1)
+        )
+        / ways
+    )
+
+
+def _recent(rows: Sequence[Any]) -> list[Any]:
+    within = [row for row in rows if row.age_seconds <= WINDOW_SECONDS]
+    return (
+        within
+        if len(within) >= FEWEST_IN_WINDOW
+        else list(rows[: max(FEWEST_IN_WINDOW, len(within))])
+    )
+
+
+def _until(rows: Sequence[Any], stop: Callable[[Any], bool]) -> list[Any]:
+    found = []
+    for row in rows:
+        if stop(row):
+            break
+        found.append(row)
+    return found
+
+
+def _completed(row: Any) -> bool:
+    return bool(row.status == "completed")
+
+
+def _past_writing(row: Any) -> bool:
+    """Whether an article was written in this attempt: publishing one that was written before proves nothing."""
+    if row.status == "completed":
+        told = row.tokens is not None or row.write_seconds is not None
+        return bool(row.tokens or row.write_seconds) if told else row.stage != "publish"
+    return str(row.error_class).startswith("wordpress_") and bool(row.tokens)

@@ -1,0 +1,66 @@
+"""Facts: what the evidence says, as statements that hold, do not hold, or are not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+# From outside in: the way of a job, then those who carry it. A cause and a fact name one of these.
+LAYERS = (
+    "resolve", "connect", "log in", "query", "claim", "generate", "draft", "publish", "record",
+    "workers", "scheduler", "clocks", "configuration", "data",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One statement about the system. `holds` None: it could not be told.
+
+    `value` beside `threshold` is the figure behind it; `source` names the statement or probe from which
+    anybody can have it again. `symptom`: where it holds, the layer does not do its work, whatever the
+    cause; `severe` says that jobs stop or get lost by it.
+    """
+
+    name: str
+    layer: str
+    holds: bool | None
+    words: str
+    value: Any = None
+    threshold: Any = None
+    source: str = ""
+    symptom: bool = False
+    severe: bool = False
+
+    def cited(self) -> dict[str, Any]:
+        """As a line of evidence."""
+        return {
+            "fact": self.name, "source": self.source, "value": self.value,
+            "threshold": self.threshold, "words": self.words,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All facts by name. One that nobody stated is not known."""
+
+    by_name: dict[str, Fact] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> Facts:
+        return cls({fact.name: fact for fact in facts})
+
+    def __iter__(self) -> Iterator[Fact]:
+        return iter(self.by_name.values())
+
+    def holds(self, name: str) -> bool | None:
+        fact = self.by_name.get(name)
+        return None if fact is None else fact.holds
+
+    def holding(self, names: Iterable[str]) -> list[Fact]:
+        return [self.by_name[name] for name in names if self.holds(name)]
+
+    def symptoms(self) -> list[Fact]:
+        """What holds and is a symptom, from the outermost layer on."""
+        found = [fact for fact in self if fact.symptom and fact.holds]
+        return sorted(found, key=lambda fact: LAYERS.index(fact.layer))

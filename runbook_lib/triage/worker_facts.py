@@ -1,0 +1,451 @@
+"""Facts about those who carry the jobs: workers, scheduler, clocks, and this process's settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.policy import Policy
+from runbook_lib.settings import Settings
+from runbook_lib.triage.attempts import Attempts, failed, most_by
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import Fact
+
+# A worker beats far more often than this; the check says "silent" later, where others might err.
+SILENT_SECONDS = 12.0
+REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 600.0
+CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
+STANDING_SECONDS = 60.0
+HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
+EXPIRED_SECONDS = 3.0
+
+
+def worker_facts(
+    evidence: Evidence, policy: Policy, settings: Settings | None, problem: str | None = None
+) -> Iterator[Fact]:
+    rows = evidence.rows.get("workers")
+    attempts = Attempts(evidence.rows.get("newest_attempts", ()))
+    if rows is not None:
+        yield from _life(evidence, rows, attempts)
+        yield from _kinds(evidence, rows, attempts)
+    yield from _clocks(evidence, rows, attempts, policy)
+    yield from _scheduler(evidence)
+    yield from _configuration(settings, policy, problem)
+
+
+def _alive(rows: Sequence[Any]) -> list[Any]:
+    return [row for row in rows if not row.stopped and row.silent_seconds <= SILENT_SECONDS]
+
+
+def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
+    source = evidence.source("workers")
+    alive = _alive(rows)
+    silent = [
+        row
+        for row in rows
+        if not row.stopped and SILENT_SECONDS < row.silent_seconds <= REMEMBERED_SECONDS
+    ]
+    yield Fact(
+        "workers.none_alive",
+        "workers",
+        not alive,
+        f"{len(alive)} workers give a sign of life.",
+        len(alive),
+        1,
+        source,
+        symptom=_wanted(evidence),
+        severe=True,
+    )
+    yield Fact(
+        "workers.none_alive_and_wanted",
+        "workers",
+        not alive and _wanted(evidence),
+        "No worker runs, and jobs wait.",
+        len(alive),
+        1,
+        source,
+    )
+    yield Fact(
+        "workers.some_alive",
+        "workers",
+        bool(alive),
+        f"{len(alive)} workers give a sign of life.",
+        len(alive),
+        1,
+        source,
+    )
+    yield Fact(
+        "workers.stopped_orderly",
+        "workers",
+        any(row.stopped for row in rows) and not silent,
+        "The last workers said that they stop.",
+        sum(row.stopped for row in rows),
+        1,
+        source,
+    )
+    yield Fact(
+        "workers.none_for_long",
+        "workers",
+        not rows or all(row.silent_seconds > REMEMBERED_SECONDS for row in rows),
+        "No worker was heard of within an hour.",
+        len(rows),
+        1,
+        source,
+    )
+    yield from _vanished(evidence, silent, attempts)
+    standing = [
+        row
+        for row in alive
+        if row.in_flight > 0 and (row.without_progress_seconds or 0) > STANDING_SECONDS
+    ]
+    yield Fact("workers.stand_still", "workers", bool(standing), f"{standing[0].worker} beats, has {standing[0].in_flight} jobs in hand, and comes no step further." if standing else "Workers with jobs in hand get on.",
+               round(standing[0].without_progress_seconds, 1) if standing else None, STANDING_SECONDS, source, symptom=True, severe=True)  # fmt: skip
+    free = sum(
+        max(0, row.concurrency + row.prefetch - row.in_flight) for row in alive if not row.draining
+    )
+    idle = bool(alive) and free > 0
+    due = [
+        row
+        for row in evidence.rows.get("waiting", ())
+        if row.due and (row.longest_seconds or 0) > SILENT_SECONDS / 2
+    ]
+    paused = {row.provider for row in evidence.rows.get("pauses", ())}
+    held_back = {"write": "openai", "publish": "wordpress"}
+    full = {
+        row.provider
+        for row in evidence.rows.get("in_flight_by_provider", ())
+        if row.most is not None and row.in_flight >= row.most
+    }
+    open_due = [row for row in due if held_back.get(row.stage) not in paused | full]
+    yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
+               f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=True, severe=True)  # fmt: skip
+
+
+def _wanted(evidence: Evidence) -> bool:
+    """Whether a worker is needed: jobs wait, or were lately worked on."""
+    return bool(evidence.rows.get("waiting") or evidence.rows.get("in_processing"))
+
+
+def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
+    source = evidence.source("workers")
+    first = silent[0] if silent else None
+    yield Fact("workers.vanished", "workers", bool(silent), f"{first.worker} fell silent {first.silent_seconds:.0f} s ago without a word." if first else "No worker fell silent.",
+               round(first.silent_seconds, 1) if first else None, SILENT_SECONDS, source, symptom=True)  # fmt: skip
+    names = {row.worker for row in silent}
+    held = [row for row in evidence.rows.get("in_processing", ()) if row.worker in names]
+    expired = [
+        row
+        for row in evidence.rows.get("in_processing", ())
+        if (row.lease_left_seconds or 0) < -EXPIRED_SECONDS
+    ]
+    lost = [row for row in attempts.all if row.status == "lost" and row.worker in names]
+    yield Fact("workers.vanished_with_jobs", "workers", bool(held or lost) if "in_processing" in evidence.rows else None,
+               f"It had jobs in hand: {len(held)} are still in its name, {len(lost)} were taken back from it.", len(held) + len(lost), 1, evidence.source("in_processing"))  # fmt: skip
+    yield Fact(
+        "workers.jobs_still_held",
+        "workers",
+        bool(held),
+        "Jobs are still in its name.",
+        len(held),
+        0,
+        evidence.source("in_processing"),
+    )
+    lately = bool(silent) and first is not None and first.silent_seconds <= JUST_SECONDS
+    yield Fact(
+        "workers.just_vanished",
+        "workers",
+        lately,
+        "That was a few minutes ago.",
+        round(first.silent_seconds, 1) if first else None,
+        JUST_SECONDS,
+        source,
+    )
+    yield Fact("jobs.leases_expired", "workers", bool(expired) if "in_processing" in evidence.rows else None, f"{len(expired)} jobs in processing have a lease that ran out.",
+               len(expired), 0, evidence.source("in_processing"), symptom=True)  # fmt: skip
+    states = {row.worker: process_state(row.host, row.pid) for row in silent}
+    known = {worker: state for worker, state in states.items() if state is not None}
+    gone = [worker for worker, state in known.items() if state == "gone"]
+    frozen = [worker for worker, state in known.items() if state != "gone"]
+    looked = "process table of this host"
+    yield Fact(
+        "workers.process_gone",
+        "workers",
+        bool(gone) if known else None,
+        f"The process of {gone[0]} is gone."
+        if gone
+        else "The process of the silent worker is there.",
+        len(gone),
+        1,
+        looked,
+    )
+    yield Fact(
+        "workers.process_there",
+        "workers",
+        bool(frozen) if known else None,
+        f"The process of {frozen[0]} is there ({states[frozen[0]]}), and gives no sign."
+        if frozen
+        else "No silent worker has a process.",
+        len(frozen),
+        1,
+        looked,
+    )
+    living = [worker for worker in frozen if states[worker] == "alive"]
+    yield Fact(
+        "workers.process_alive",
+        "workers",
+        bool(living) if known else None,
+        "The process of the silent worker is running.",
+        len(living),
+        1,
+        looked,
+    )
+    sessions = evidence.rows.get("sessions")
+    count = sum(row.sessions for row in sessions or () if row.application == "runbook-worker")
+    alive = len(_alive(evidence.rows.get("workers", ())))
+    yield Fact("workers.silent_session_open", "workers", None if sessions is None else bool(silent) and count > 2 * alive, "The silent worker's session at the database is still open.",
+               count, 2 * alive, evidence.source("sessions"))  # fmt: skip
+    recent = [row for row in attempts.recent if row.status == "lost"]
+    yield Fact(
+        "workers.attempts_lost",
+        "workers",
+        len(recent) >= 1 if attempts.all else None,
+        f"{len(recent)} of the newest attempts were lost with their worker.",
+        len(recent),
+        1,
+        "triage.newest_attempts",
+    )
+    alive_names = {row.worker for row in _alive(evidence.rows.get("workers", ()))}
+    robbed = [row for row in recent if row.worker in alive_names]
+    yield Fact(
+        "workers.lost_while_alive",
+        "workers",
+        bool(robbed) if attempts.all else None,
+        f"{len(robbed)} attempts were taken from workers that are alive.",
+        len(robbed),
+        1,
+        "triage.newest_attempts",
+        symptom=True,
+        severe=True,
+    )
+
+
+def process_state(host: str, pid: int) -> str | None:
+    """`gone`, or the state of a worker's process; None for a worker of another host, or where it is not known."""
+    if host != socket.gethostname() or not Path("/proc/self/stat").exists():
+        return None
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        state = (
+            Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        )
+    except FileNotFoundError:
+        return "gone"
+    except OSError:
+        return None
+    # The number may belong to another program by now; a zombie is a process that ended.
+    if state == "Z" or (command and b"worker" not in command and b"python" not in command):
+        return "gone"
+    return "stopped" if state in ("T", "t") else "alive" if pid != os.getpid() else None
+
+
+def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
+    source = evidence.source("workers")
+    crashed = [
+        row
+        for row in rows
+        if not row.stopped
+        and row.age_seconds <= CRASH_WITHIN_SECONDS
+        and row.lived_seconds < CRASH_LIVED_SECONDS
+        and row.silent_seconds > SILENT_SECONDS / 2
+    ]
+    finished = sum(row.finished_count for row in crashed)
+    yield Fact(
+        "workers.die_young",
+        "workers",
+        len(crashed) >= FEWEST_CRASHES,
+        f"{len(crashed)} workers started lately, and ended within {CRASH_LIVED_SECONDS:g} s each.",
+        len(crashed),
+        FEWEST_CRASHES,
+        source,
+        symptom=True,
+        severe=True,
+    )
+    yield Fact(
+        "workers.young_finish_nothing",
+        "workers",
+        bool(crashed) and finished == 0,
+        "Those finished no job.",
+        finished,
+        0,
+        source,
+    )
+    jobs = {row.job_id for row in attempts.all if row.status == "lost"}
+    yield Fact(
+        "workers.attempts_not_of_one_job",
+        "workers",
+        len(jobs) != 1 if attempts.all else None,
+        "They did not all end on one job.",
+        len(jobs),
+        1,
+        "triage.newest_attempts",
+    )
+    alive = _alive(rows)
+    kinds = Counter((row.version, row.settings_digest) for row in alive)
+    odd = (
+        [row for row in alive if kinds[row.version, row.settings_digest] == min(kinds.values())]
+        if len(kinds) > 1
+        else []
+    )
+    yield Fact(
+        "workers.differ",
+        "workers",
+        len(kinds) > 1,
+        f"Workers differ in version or settings; {odd[0].worker} from the rest."
+        if odd
+        else "All workers run the same version with the same settings.",
+        len(kinds),
+        1,
+        source,
+    )
+    name, count = most_by([row for row in attempts.recent if failed(row)], "worker")
+    yield Fact("workers.odd_one_fails", "workers", bool(odd) and count > 0 and name in {row.worker for row in odd} if attempts.all else None,
+               "The worker that differs is the one that fails.", name, None, source)  # fmt: skip
+    capacity = sum(row.concurrency for row in alive)
+    most = max((row.concurrency for row in alive), default=0)
+    yield Fact(
+        "workers.concurrency_high",
+        "configuration",
+        capacity >= HIGH_CONCURRENCY and most >= HIGH_CONCURRENCY // 2,
+        f"The workers run up to {capacity} jobs at once, one of them {most}.",
+        most,
+        HIGH_CONCURRENCY // 2,
+        source,
+    )
+    before = [row.concurrency for row in rows if row.stopped or row not in alive]
+    raised = bool(before and alive) and most >= RAISED_FACTOR * max(before)
+    yield Fact(
+        "workers.concurrency_raised",
+        "configuration",
+        raised,
+        "It is several times what workers before had.",
+        most,
+        RAISED_FACTOR * max(before, default=0),
+        source,
+    )
+    limits = [
+        row
+        for row in evidence.rows.get("in_flight_by_provider", ())
+        if row.in_flight >= HIGH_CONCURRENCY // 2
+    ]
+    yield Fact(
+        "jobs.many_in_flight",
+        "configuration",
+        bool(limits) if "in_flight_by_provider" in evidence.rows else None,
+        "Very many jobs are with one provider at once.",
+        max((row.in_flight for row in limits), default=0),
+        HIGH_CONCURRENCY // 2,
+        evidence.source("in_flight_by_provider"),
+    )
+
+
+def _clocks(
+    evidence: Evidence, rows: Sequence[Any] | None, attempts: Attempts, policy: Policy
+) -> Iterator[Fact]:
+    limit = policy.thresholds.clock_skew_warning_seconds
+    alive = [row for row in _alive(rows or ()) if row.clock_offset_seconds is not None]
+    worst = max(alive, key=lambda row: abs(row.clock_offset_seconds), default=None)
+    off = worst is not None and abs(worst.clock_offset_seconds) > limit
+    yield Fact("clocks.worker_off", "clocks", off if alive else None, f"The clock of {worst.worker} is {worst.clock_offset_seconds:+.0f} s from the database's." if worst and off else "The workers' clocks agree with the database's.",
+               round(worst.clock_offset_seconds, 1) if worst else None, limit, evidence.source("workers"), symptom=True)  # fmt: skip
+    right = [row for row in alive if abs(row.clock_offset_seconds) <= limit]
+    yield Fact(
+        "clocks.other_workers_right",
+        "clocks",
+        bool(right) if off else None,
+        "The clocks of other workers agree with the database's.",
+        len(right),
+        1,
+        evidence.source("workers"),
+    )
+    check = evidence.checks.get("database.clock")
+    mine = None if check is None or not check.answered else check.verdict != "ok"
+    yield Fact("clocks.this_machine_off", "clocks", mine, "This machine's clock and the database's do not agree.", check.value if check else None, check.threshold if check else None,
+               (check.source if check else None) or "doctor.clock", symptom=True)  # fmt: skip
+    yield Fact("clocks.database_agrees", "clocks", None if mine is None else not mine, "This machine's clock and the database's agree.", check.value if check else None,
+               check.threshold if check else None, (check.source if check else None) or "doctor.clock")  # fmt: skip
+    backwards = [
+        row
+        for row in attempts.all
+        if row.started_at and row.completed_at and row.completed_at < row.started_at
+    ]
+    yield Fact(
+        "clocks.negative_durations",
+        "clocks",
+        bool(backwards) if attempts.all else None,
+        f"{len(backwards)} attempts ended before they began.",
+        len(backwards),
+        0,
+        "triage.newest_attempts",
+        symptom=bool(backwards),
+    )
+
+
+def _scheduler(evidence: Evidence) -> Iterator[Fact]:
+    beat, absent = (
+        evidence.checks.get("scheduler.heartbeat"),
+        evidence.checks.get("scheduler.absent_runs"),
+    )
+    silent = None if beat is None or not beat.answered else beat.verdict in ("warning", "critical")
+    yield Fact("scheduler.silent", "scheduler", silent, beat.message if beat else "Whether a scheduler runs is not known.", beat.value if beat else None, beat.threshold if beat else None,
+               (beat.source if beat else None) or "scheduler.heartbeat", symptom=True, severe=True)  # fmt: skip
+    missing = (
+        None if absent is None or not absent.answered else absent.verdict in ("warning", "critical")
+    )
+    yield Fact("scheduler.runs_absent", "scheduler", missing, absent.message if absent else "Whether runs are absent is not known.", absent.value if absent else None, absent.threshold if absent else None,
+               (absent.source if absent else None) or "scheduler.absent_runs")  # fmt: skip
+
+
+def _configuration(
+    settings: Settings | None, policy: Policy, problem: str | None
+) -> Iterator[Fact]:
+    yield Fact(
+        "settings.fit",
+        "configuration",
+        settings is not None,
+        "The settings fit together." if settings else "The settings do not fit together.",
+        settings is not None,
+        True,
+        "settings",
+    )
+    yield Fact(
+        "settings.unusable",
+        "configuration",
+        problem is not None,
+        f"The settings do not fit. {problem or ''}".strip(),
+        problem,
+        None,
+        "environment and .env",
+        symptom=True,
+        severe=True,
+    )
+    malformed = problem is not None and "OPENAI_API_KEY" in problem and "character" in problem
+    yield Fact(
+        "settings.key_malformed",
+        "configuration",
+        malformed,
+        "The API key holds a character that cannot be sent.",
+        malformed,
+        False,
+        "settings: OPENAI_API_KEY",
+    )
+    now = datetime.now().astimezone()
+    window = next(
+        (each for each in policy.maintenance_windows if each.begin <= now < each.end), None
+    )
+    yield Fact("maintenance.planned", "configuration", window is not None, f"Maintenance is planned until {window.end:%H:%M}: {window.reason}" if window else "No maintenance is planned now.",
+               window.reason if window else None, None, "RUNBOOK_CONFIG: maintenance_windows")  # fmt: skip

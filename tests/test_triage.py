@@ -1,0 +1,327 @@
+"""Triage: silent on a healthy system, right on faults that are staged for real, honest about the rest."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+from fault_server import refused_port
+from pydantic import SecretStr
+from running_sandbox import RunningSandbox
+
+from runbook_lib import changes
+from runbook_lib.changes.catalogue import KIND_MODULES
+from runbook_lib.database import Database
+from runbook_lib.health.context import open_context
+from runbook_lib.pipeline.failures import FAILURE_CLASSES
+from runbook_lib.policy import Policy
+from runbook_lib.procedures.first_action import propose_first_action
+from runbook_lib.procedures.workplace import Workplace
+from runbook_lib.rehearsal.scene import QUICK, Scene
+from runbook_lib.sandbox.proxy import NetworkProxy
+from runbook_lib.settings import Settings
+from runbook_lib.triage.causes import BY_ID, CAUSES
+from runbook_lib.triage.database_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
+from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_context
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import LAYERS, Fact, Facts
+from runbook_lib.triage.judgement import fit, judge
+
+
+@pytest.fixture
+def scene(database: Database, running_sandbox: RunningSandbox, home: Path) -> Scene:
+    settings = Settings(
+        database_url=database.url, runbook_home=home,
+        openai_api_key=running_sandbox.api_key, openai_base_url=f"{running_sandbox.url}/v1",
+        wordpress_url=running_sandbox.url, wordpress_user=running_sandbox.user, wordpress_app_password=running_sandbox.app_password,
+        **QUICK,
+    )  # fmt: skip
+    running_sandbox.control.ensure_categories(["News", "Guides"])
+    return Scene(database, settings, running_sandbox.control)
+
+
+def look(scene: Scene, database_url: str | None = None) -> Diagnosis:
+    moved = {} if database_url is None else {"database_url": SecretStr(database_url)}
+    given = scene.settings.model_copy(update=moved)
+    with open_context(given, require_schema=False) as context:
+        return diagnose_context(context)
+
+
+def named(found: Diagnosis) -> list[str]:
+    return [each.cause.id for each in found.causes]
+
+
+# what is staged for real
+
+
+def test_a_system_that_works_is_healthy_and_says_so_within_five_seconds(scene: Scene) -> None:
+    scene.past()
+    scene.add(4)
+    with scene.working():
+        scene.until(lambda: scene.counts().completed == 64, "all are published")
+        found = look(scene)
+    assert (found.verdict, found.layer, named(found)) == ("healthy", None, []), found.judgement
+    assert found.check.verdict == "ok"
+    assert {state for _, state, _ in found.layers()} <= {"works", "not known"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind", "error_class", "cause", "automation"),
+    [
+        ("openai", "quota", "openai_quota_exhausted", "openai-quota-exhausted", "Y"),
+        ("wordpress", "login_revoked", "wordpress_login_failed", "wordpress-login-revoked", "Y"),
+    ],
+)
+def test_a_provider_that_refuses_is_named_with_evidence_and_a_safe_action(
+    scene: Scene, provider: str, kind: str, error_class: str, cause: str, automation: str
+) -> None:
+    scene.past()
+    scene.control.set_fault(provider, kind)
+    scene.add(4)
+    with scene.working():
+        scene.until(lambda: scene.failed_as(error_class) >= 1, "an attempt failed")
+        found = look(scene)
+    assert (found.verdict, named(found)) == ("fault", [cause])
+    told = json.loads(json.dumps(found.as_dictionary(), default=str))
+    (first,) = told["causes"]
+    assert first["safe_to_automate"] == automation
+    assert first["first_action"]["command"].startswith(f"runbook pause {provider}")
+    assert len({line["source"] for line in first["evidence"]}) >= 2
+    assert told.keys() >= {"verdict", "causes", "not_checked", "seconds"}
+    # Nothing of the prompts, bodies and keys that travelled stands in the answer.
+    assert "Roses in the garden" not in json.dumps(told)
+
+
+def test_a_database_that_is_down_is_named_and_not_a_thing_is_changed(scene: Scene) -> None:
+    found = look(scene, database_url=f"postgresql://nobody:secret@127.0.0.1:{refused_port()}/none")
+    assert (found.verdict, named(found)) == ("fault", ["database-down"])
+    assert found.check.verdict == "critical"
+    assert found.first is not None
+    assert found.first.cause.action.command == "runbook doctor"
+    assert "secret" not in json.dumps(found.as_dictionary(), default=str)
+
+
+def test_a_database_that_takes_connections_and_is_silent_hangs(scene: Scene) -> None:
+    address = urlsplit(scene.database.url)
+    with NetworkProxy(address.hostname or "", address.port or 0) as proxy:
+        proxy.set_fault("stall")
+        url = scene.database.url.replace(f":{address.port}/", f":{proxy.port}/")
+        found = look(scene, database_url=url)
+    assert named(found) == ["database-hung"]
+    assert found.seconds < 30
+
+
+def test_a_lock_on_the_whole_table_is_told_from_rows_that_an_idle_transaction_holds(
+    scene: Scene,
+) -> None:
+    scene.past(20)
+    scene.add(3)
+    with locked(scene, "LOCK TABLE content_jobs IN ACCESS EXCLUSIVE MODE"):
+        time.sleep(TABLE_LOCK_SECONDS)
+        assert named(look(scene)) == ["database-table-locked"]
+    with locked(scene, "SELECT FROM content_jobs WHERE status = 'pending' FOR UPDATE"):
+        time.sleep(LONG_LOCK_SECONDS)
+        assert "database-rows-locked-by-idle-transaction" in named(look(scene))
+
+
+def test_a_cause_that_no_rule_knows_is_not_given_a_name_but_a_layer(scene: Scene) -> None:
+    scene.past()
+    scene.control.set_fault("openai", "model_not_found")
+    scene.add(4)
+    with scene.working():
+        scene.until(lambda: scene.failed_as("openai_model_not_found") >= 1, "an attempt failed")
+        found = look(scene)
+    assert (found.verdict, named(found), found.layer) == ("unknown", [], "generate")
+    assert found.check.verdict == "not_enough_data"
+    assert "No known cause fits" in found.in_words()
+
+
+def test_tables_that_are_not_there_are_no_good_news(
+    new_database: Callable[..., Database], home: Path
+) -> None:
+    empty = new_database(migrated=False)
+    with open_context(
+        Settings(database_url=empty.url, runbook_home=home), require_schema=False
+    ) as context:
+        found = diagnose_context(context)
+    assert found.verdict in ("fault", "unknown")
+    assert found.layer == "query"
+
+
+@contextmanager
+def locked(scene: Scene, statement: str) -> Iterator[None]:
+    """Another session's transaction that did this and then sits there."""
+    other = psycopg2.connect(scene.database.url)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(statement)
+        yield
+    finally:
+        other.close()
+
+
+# rules, without a system
+
+
+def facts(*names: str, source: str | None = None) -> Facts:
+    """Facts that hold, each from a source of its own unless one is given."""
+    return Facts.of(
+        Fact(name, "query", True, name, source=source or name, symptom=True, severe=True)
+        for name in names
+    )
+
+
+def test_every_rule_is_of_facts_that_there_are(scene: Scene) -> None:
+    stated = {fact.name for fact in look(scene).facts} | set(OF_CIRCUMSTANCES)
+    classes = {*FAILURE_CLASSES, "unclassed"}
+    for cause in CAUSES:
+        assert cause.layer in LAYERS
+        assert cause.needs or cause.one_of, cause.id
+        used = [
+            *cause.needs,
+            *cause.supports,
+            *cause.excludes,
+            *cause.stands,
+            *(name for group in cause.one_of for name in group),
+        ]
+        for name in used:
+            kind, _, rest = name.partition(".")
+            known = name in stated or (kind in ("paused", "partly") and rest in classes)
+            assert known, f"{cause.id}: {name}"
+        assert {*cause.explains, *cause.mistaken_for} <= {*BY_ID, *HEALTHY_BUT_ALARMING}, cause.id
+        assert cause.action.change in {None, *KIND_MODULES}, cause.id
+
+
+# Stated only where what they are about is there.
+OF_CIRCUMSTANCES = ("database.recovered_from_a_crash", "database.statistics_began_with_it")
+HEALTHY_BUT_ALARMING = ("quiet-day", "report-late-behind-another")
+
+
+def test_no_cause_is_named_on_one_source_alone() -> None:
+    cause = BY_ID["openai-quota-exhausted"]
+    names = ("failing.openai_quota_exhausted", "attempts.all_fail")
+    assert fit(cause, facts(*names)) is not None
+    assert fit(cause, facts(*names, source="one text")) is None
+    assert judge(facts(*names, source="one text")).verdict == "unknown"
+
+
+def test_what_rules_a_cause_out_does_so_and_a_consequence_is_not_named_beside_its_cause() -> None:
+    quota = facts(
+        "failing.openai_quota_exhausted", "paused.openai_quota_exhausted", "openai.key_refused"
+    )
+    assert fit(BY_ID["openai-quota-exhausted"], quota) is None
+    both = judge(
+        facts(
+            "workers.vanished",
+            "workers.vanished_with_jobs",
+            "workers.none_alive",
+            "queue.jobs_due",
+            "workers.just_vanished",
+        )
+    )
+    assert [each.cause.id for each in both.causes] == ["worker-killed"]
+
+
+def test_two_causes_at_once_are_both_named() -> None:
+    found = judge(
+        facts(
+            "wordpress.login_refused",
+            "failing.wordpress_login_failed",
+            "workers.vanished",
+            "workers.vanished_with_jobs",
+            "jobs.leases_expired",
+        )
+    )
+    assert {each.cause.id for each in found.causes} == {"wordpress-login-revoked", "worker-killed"}
+
+
+def test_without_any_answer_the_verdict_is_unknown_and_not_healthy() -> None:
+    assert assess(Evidence(), Policy(), None, None, time.monotonic()).verdict == "unknown"
+
+
+def test_during_planned_maintenance_nothing_is_called_a_fault() -> None:
+    found = judge(facts("database.refused", "database.unanswered", "maintenance.planned"))
+    assert (found.verdict, found.causes) == ("watch", ())
+
+
+def test_harmful_advice_is_never_given() -> None:
+    """The written runbook's steps that do harm in some situation stand nowhere as advice for it."""
+    for cause in CAUSES:
+        told = f"{cause.action.words} {cause.action.command}".lower()
+        assert not re.search(
+            r"increas|raise .*(concurren|time-?out|limit)|rotate all|verify=false|delete ", told
+        ), cause.id
+        # Sweeping is only shown: while workers live they sweep by themselves.
+        assert "sweeper" not in cause.action.command or "dry_run" in cause.action.command, cause.id
+        if cause.action.change == "limits.lower":
+            assert int(str(cause.action.parameters["concurrency"])) <= 2
+    for name in ("database-connections-exhausted", "openai-rate-limited", "openai-slow"):
+        assert "concurrency" in str(BY_ID[name].action.never), name
+    assert "time-out" in str(BY_ID["database-table-locked"].action.never)
+    assert "sweeper" in str(BY_ID["sweeper-too-eager"].action.never)
+
+
+# the first action as a planned change
+
+
+def test_the_first_action_is_planned_applied_and_taken_back(scene: Scene) -> None:
+    database = scene.database
+    plan = changes.plan(
+        database, "provider.pause", {"provider": "openai", "reason": "quota"}, actor="ana"
+    )
+    assert plan.row_count == 1
+    changes.apply(database, plan.change_id, actor="ana", dry_run=False)
+    assert pauses(database) == {"openai": "quota"}
+    # A pause that stands is left alone, above all one that workers made and end by themselves.
+    assert (
+        changes.plan(
+            database, "provider.pause", {"provider": "openai", "reason": "again"}, actor="bo"
+        ).row_count
+        == 0
+    )
+    undo = changes.plan_undo(database, plan.change_id, actor="ana")
+    changes.apply(database, undo.change_id, actor="ana", dry_run=False)
+    assert pauses(database) == {}
+
+
+def test_a_limit_is_lowered_and_restored_and_never_raised(scene: Scene) -> None:
+    database = scene.database
+    given = {"provider": "openai", "concurrency": 2}
+    plan = changes.plan(database, "limits.lower", given, actor="ana")
+    changes.apply(database, plan.change_id, actor="ana", dry_run=False)
+    assert concurrency(database) == 2
+    higher = changes.plan(database, "limits.lower", {**given, "concurrency": 50}, actor="ana")
+    assert higher.row_count == 0
+    undo = changes.plan_undo(database, plan.change_id, actor="ana")
+    changes.apply(database, undo.change_id, actor="ana", dry_run=False)
+    assert concurrency(database) is None
+
+
+def pauses(database: Database) -> dict[str, str]:
+    with database.transaction() as transaction:
+        rows = transaction.rows("SELECT provider, reason FROM provider_pauses")
+    return {row.provider: row.reason for row in rows}
+
+
+def concurrency(database: Database) -> int | None:
+    with database.transaction() as transaction:
+        found: int | None = transaction.value(
+            "SELECT concurrency FROM provider_limits WHERE provider = 'openai'"
+        )
+    return found
+
+
+def test_a_notebook_is_told_what_to_do_where_the_first_action_is_no_change(scene: Scene) -> None:
+    sources = open_context(scene.settings, require_schema=False).sources
+    workplace = Workplace(sources, {})
+    healthy = assess(Evidence(), Policy(), None, None, 0.0)
+    refused = propose_first_action(workplace, healthy)
+    assert "no action is known to be safe" in (refused.problem or "")
+    assert refused.apply(dry_run=False).outcome == "refused"
