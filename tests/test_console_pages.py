@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from console_content import HOSTILE, TOPICS, fill
 from fixture_procedures import write_procedure
 from running_console import Browser, RunningConsole
 
+from benchmarks.archived_runs import file_run
+from runbook_lib.archive.store import open_store
 from runbook_lib.console.charts import Limit, Line, lines, outcomes
 from runbook_lib.console.figures import CheckLine, Checks, Figures
 from runbook_lib.console.pages import age, prose, query, seconds
@@ -325,6 +328,28 @@ def test_a_procedure_is_run_from_its_page_and_its_archived_page_can_do_nothing(
         assert "<script>alert" not in archived.text
         listed = text_of(ana.get("/runs?procedure=drill/quick&actor=an").text)
         assert "succeeded" in listed
+
+
+def test_two_runs_are_compared_by_verdict_figures_and_cells(
+    console: RunningConsole, ana: Browser
+) -> None:
+    store = open_store(console.house.settings)
+    assert console.database is not None
+    first, second = (
+        file_run(
+            console.database, store, procedure="weekly/compared", verdict=verdict, results={"failed": failed},
+            notebook=json.dumps({
+                "nbformat": 4, "nbformat_minor": 5, "metadata": {},
+                "cells": [{"cell_type": "markdown", "id": "said", "metadata": {}, "source": f"{failed} <b>failed</b>"}],
+            }).encode(),
+        )
+        for verdict, failed in (("ok", 2), ("critical", 3))
+    )  # fmt: skip
+    page = ana.get(f"/diff/{first}/{second}").text
+    said = " ".join(text_of(page).split())
+    for words in ("Verdict Before After By verdict ok critical", "failed 2 3 +50 %", "-2 <b>failed</b>", "+3 <b>failed</b>"):  # fmt: skip
+        assert words in said, said
+    assert "b" not in elements(page)
 
 
 def test_a_run_that_goes_on_is_shown_and_asked_to_end(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runbook_lib.archive.diff import compare, flat
 from runbook_lib.archive.entries import find_entry, state_of_notebook
 from runbook_lib.archive.store import open_store
 from runbook_lib.console.house import TheCaller, TheContext, TheHouse
@@ -63,7 +64,7 @@ def show_run(request: Request, house: TheHouse, context: TheContext, run_id: UUI
         request, "run.html.j2", title=f"{run['procedure']} {run['run_id'][:13]}",
         live_seconds=2 if running else 0, run=run, earlier=earlier,
         kept=None if running else _kept(house.settings, run),
-        figures=_flat({name: each for name, each in run["results"].items() if not _is_table(each)}),
+        figures=flat({name: each for name, each in run["results"].items() if not _is_table(each)}),
         tables={name: each for name, each in run["results"].items() if _is_table(each)},
     )  # fmt: skip
 
@@ -95,27 +96,12 @@ def cancel_run(house: TheHouse, context: TheContext, caller: TheCaller, run_id: 
 def show_difference(
     request: Request, house: TheHouse, context: TheContext, first: UUID, second: UUID
 ) -> Response:
-    """Two runs beside each other: what differs in verdict, parameters and figures."""
-    database = context.sources.bookkeeping
-    runs = [find_entry(database, str(run_id)) for run_id in (first, second)]
+    """Two runs beside each other: what differs in verdict, figures, parameters and cells."""
+    runs = [find_entry(context.sources.bookkeeping, str(run_id)) for run_id in (first, second)]
     return house.pages.show(
         request, "diff.html.j2", title="Two runs", runs=runs,
-        about=_differences(*({name: run[name] for name in _COMPARED} for run in runs)),
-        parameters=_differences(*(_flat(run["parameters"]) for run in runs)),
-        results=_differences(*(_flat(run["results"]) for run in runs)),
+        difference=compare(open_store(house.settings), *runs),
     )  # fmt: skip
-
-
-_COMPARED = (
-    "procedure",
-    "status",
-    "verdict",
-    "error",
-    "source_sha256",
-    "code_commit",
-    "database_identity",
-    "actor",
-)
 
 
 def find_runs(context: Context, **chosen: Any) -> list[dict[str, Any]]:
@@ -136,41 +122,6 @@ def _kept(settings: Any, run: dict[str, Any]) -> str:
         return state_of_notebook(open_store(settings), run)
     except RunbookError as error:
         return str(error)
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested values by their path: `days.0.attempts`."""
-    if isinstance(value, dict) and value:
-        pairs = ((f"{name}.{key}" if name else str(key), each) for key, each in value.items())
-    elif isinstance(value, list) and value and any(isinstance(each, dict | list) for each in value):
-        pairs = ((f"{name}.{place}", each) for place, each in enumerate(value))
-    else:
-        return {name: value} if name else {}
-    found: dict[str, Any] = {}
-    for path, each in pairs:
-        found |= _flat(each, path)
-    return found
-
-
-def _differences(
-    first: dict[str, Any], second: dict[str, Any]
-) -> list[tuple[str, Any, Any, float | None]]:
-    """What differs, by name: both values, and for figures by how much."""
-    found = []
-    for name in dict.fromkeys([*first, *second]):
-        one, other = first.get(name), second.get(name)
-        if one != other:
-            found.append((name, one, other, _by(one, other)))
-    return found
-
-
-def _by(one: Any, other: Any) -> float | None:
-    """By how much a figure grew; None for what is no figure."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return None
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return other - one
-    return None
 
 
 def _run_id(text: str) -> str:
