@@ -104,19 +104,21 @@ FROM (
 
 -- name: queue
 -- What waits and what is being worked on: how many, since when the oldest, by state. `due` may be claimed
--- now, `deferred` later, `expired` lost its worker.
+-- now, `deferred` later, `expired` lost its worker. Three questions, since each has an index of its own: one
+-- for all of them would read every job that ever was.
 SELECT state, count(*) AS jobs, min(since) AS oldest_at, extract(epoch FROM now() - min(since))::double precision AS oldest_seconds
 FROM (
-    SELECT
-        CASE
-            WHEN status = 'pending' AND (run_at IS NULL OR run_at <= now()) THEN 'due'
-            WHEN status = 'pending' THEN 'deferred'
-            WHEN lease_until < now() THEN 'expired'
-            ELSE 'processing'
-        END AS state,
-        CASE WHEN status = 'pending' THEN greatest(run_at, created_at) ELSE started_at END AS since
+    SELECT 'due' AS state, created_at AS since
     FROM jobs
-    WHERE status IN ('pending', 'processing')
+    WHERE status = 'pending' AND run_at IS NULL
+    UNION ALL
+    SELECT CASE WHEN run_at <= now() THEN 'due' ELSE 'deferred' END, greatest(run_at, created_at)
+    FROM jobs
+    WHERE status = 'pending' AND run_at IS NOT NULL
+    UNION ALL
+    SELECT CASE WHEN lease_until < now() THEN 'expired' ELSE 'processing' END, started_at
+    FROM jobs
+    WHERE status = 'processing'
 ) AS waiting
 GROUP BY 1;
 

@@ -29,17 +29,19 @@ WHERE until <= %(border)s::timestamptz OR rows > 0
 ORDER BY coalesce(oldest, since), relation;
 
 -- name: partitions
--- The tables that runs stand in, with their size and the server's estimate of their rows.
+-- The tables that runs stand in and that hold any, with their size and the server's estimate of their rows;
+-- NULL: it has not counted them yet.
 SELECT
     child.relname::text AS partition,
     substring(bound FROM $$FROM \('([^']+)'\)$$)::timestamptz AS since,
     substring(bound FROM $$TO \('([^']+)'\)$$)::timestamptz AS until,
-    greatest(child.reltuples, 0)::bigint AS estimated_rows,
+    CASE WHEN child.reltuples > 0 THEN child.reltuples::bigint END AS estimated_rows,
     pg_total_relation_size(child.oid) AS size_bytes
 FROM pg_class AS child
 LEFT JOIN pg_inherits ON inhrelid = child.oid
 CROSS JOIN LATERAL (SELECT pg_get_expr(child.relpartbound, child.oid) AS bound) AS bounds
 WHERE (inhparent = 'job_runs'::regclass OR child.oid = 'job_runs'::regclass) AND child.relkind = 'r'
+    AND pg_relation_size(child.oid) > 0
 ORDER BY since NULLS FIRST, partition;
 
 -- name: fix_formats
