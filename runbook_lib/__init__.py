@@ -27,6 +27,7 @@ NOTEBOOK_NAMES = {
     "propose_first_action": "runbook_lib.procedures.first_action",
     "database_review": "runbook_lib.maintenance.database_review",
     "job_runs_review": "runbook_lib.maintenance.job_runs_review",
+    "checklist": "runbook_lib.maintenance.checklist_review",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

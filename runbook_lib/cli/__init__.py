@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "secrets": ("runbook_lib.cli.secrets", "secrets", "Keys and passwords: list, stage, test, activate, verify, retire, rotate."),
     "run": ("runbook_lib.cli.procedures", "run", "Run a procedure and archive it."),
     "cancel": ("runbook_lib.cli.procedures", "cancel", "End a run, on whatever host it is."),
+    "checklist": ("runbook_lib.cli.checklist", "checklist", "Checklists: show, tick, untick."),
     "procedures": ("runbook_lib.cli.procedures", "procedures", "The procedures that there are."),
     "schedule": ("runbook_lib.cli.schedule", "schedule", "Schedules: list, check, start, run-now, pause, resume."),
     "function": ("runbook_lib.cli.function", "function", "The runbook's functions: health, monitoring, metrics, sweeper …"),

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import socket
-import subprocess
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import psutil
 from runbook_lib.archive import chain
 from runbook_lib.archive.filing import ArchivedAs
 from runbook_lib.archive.store import Store
+from runbook_lib.code_version import code_commit
 from runbook_lib.credentials.masking import one_line, redacted
 from runbook_lib.database import Database, Transaction
 from runbook_lib.database.statements import load
@@ -29,7 +29,6 @@ from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, NotFoundErro
 from runbook_lib.procedures.catalogue import Procedure
 from runbook_lib.procedures.evidence import Finding
 from runbook_lib.processes import boot_id
-from runbook_lib.settings import PROJECT_DIRECTORY
 from runbook_lib.spool import UNWRITABLE, Entry, Spool
 
 # A runner that is cut off from the database for longer is taken for lost; it puts that right at its end.
@@ -332,18 +331,6 @@ def _where_from(database: Database, procedure: Procedure, origin: Origin) -> dic
         "code_commit": code_commit(),
         "database_identity": f"{database.address} {database.schema}",
     }
-
-
-@cache
-def code_commit() -> str | None:
-    """The commit of the checkout, with `-dirty` when files differ from it; None outside of one."""
-    command = ["git", "-C", str(PROJECT_DIRECTORY), "describe", "--always", "--dirty",
-               "--abbrev=40", "--exclude=*"]  # fmt: skip
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None
 
 
 @cache

@@ -16,6 +16,7 @@ from runbook_lib.archive.filing import ArchivedAs, NotArchived, file_run
 from runbook_lib.archive.notebook_files import notebook_bytes, read_notebook
 from runbook_lib.archive.store import open_store
 from runbook_lib.changes.actions import ALLOWED_CHANGES, allowed_changes
+from runbook_lib.code_version import code_commit
 from runbook_lib.credentials.masking import mask, redacted
 from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError
@@ -291,7 +292,7 @@ def _facts(
         "due_at": origin.due_at.astimezone(UTC).isoformat() if origin.due_at else None,
         "started_at": started_at.astimezone(UTC).isoformat(timespec="seconds"),
         "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code_commit": records.code_commit(),
+        "code_commit": code_commit(),
     }
 
 
