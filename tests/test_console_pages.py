@@ -26,6 +26,7 @@ from runbook_lib.database import Database
 PAGES = (
     "/",
     "/alerts",
+    "/incidents",
     "/jobs",
     "/brakes",
     "/changes",

@@ -276,6 +276,7 @@ def test_closing_archives_the_copies_as_they_were_run_and_drafts_the_post_mortem
     assert SECRET.encode() not in everything + text.encode() + page.encode()
     assert b'"kind":"incident"' in everything
     assert verify_archive(database, store, settings).findings == []
+    assert read_timeline(database, found.incident)[-1]["said"] == "Closed: The key was renewed."
     with pytest.raises(UsageError, match="was closed by ana"):
         close_incident(context, found.incident, "ben", "Again.")
 

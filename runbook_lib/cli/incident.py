@@ -322,7 +322,7 @@ def _say_where(
     settings: Settings, incident_id: str, actor: str, made: Copies, notices: list[str],
     waits: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    link = lab.link_to(settings, made.opens)
+    link = lab.link_to(settings, made.opens or made.folder)
     if as_json:
         print_json({"incident": incident_id, "actor": actor, "folder": made.folder, "opens": made.opens,
                     "link": link, "notices": notices, "waits": waits})  # fmt: skip

@@ -28,6 +28,7 @@ NAVIGATION = (
     ("/", "Overview"),
     ("/alerts", "Alerts"),
     ("/triage", "Triage"),
+    ("/incidents", "Incidents"),
     ("/jobs", "Jobs"),
     ("/brakes", "Brakes"),
     ("/procedures", "Procedures"),

@@ -33,6 +33,7 @@ from runbook_lib.incidents.timeline import (
     TimelineEntry,
     close_lost_cells,
     read_timeline,
+    write_entry,
 )
 from runbook_lib.procedures import claims, evidence, records
 from runbook_lib.procedures.evidence import Finding
@@ -291,6 +292,7 @@ def _enter(
             raise CouldNotBeDone(
                 f"Incident {incident.incident} was closed by somebody else meanwhile."
             )
+        write_entry(transaction, last, filed_late=False)
         chain.append(transaction, ENTRY_KIND, incident.incident, redacted(record), objects=held)
 
 

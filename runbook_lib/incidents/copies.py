@@ -26,6 +26,8 @@ from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 # In a copy's metadata: the procedure and the digest of the notebook that it was made from.
 METADATA_KEY = "runbook_copy"
 _PAGES = ("*.md", "start_here.ipynb")
+# What is opened where no alert says it: which one do I need, and what is wrong?
+_BEGINNINGS = ("start_here.ipynb", "emergency/system_down.ipynb")
 _MOST_COPIES = 50
 _LONGEST_CELL_ID = 64
 
@@ -67,6 +69,9 @@ def make_copies(
         opens = None
         if procedure is not None:
             opens = _begin_with(folder, procedure, dict(parameters or {}), settings, notices)
+        opens = opens or next(
+            (folder / name for name in _BEGINNINGS if (folder / name).exists()), None
+        )
     except OSError as error:
         raise CouldNotBeDone(
             f"The working copies could not be made: {error.strerror or error}. Free some space at "

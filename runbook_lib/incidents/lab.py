@@ -32,9 +32,10 @@ OPTIONS = (
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
-    # What is open is the incident's, not the person's.
     "--ServerApp.show_banner=False",
 )
+# It would ask whether to fetch news, whatever the options say.
+_PAGE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 
 
 def directory(settings: Settings) -> Path:
@@ -45,8 +46,9 @@ def prepare(settings: Settings) -> Path:
     """Makes the folder that the lab shows, and those of its own; returns the first."""
     place = directory(settings)
     incidents_folder(settings).mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in ("root", "config", "data", "runtime"):
+    for name in ("root", "config/labconfig", "data", "runtime"):
         (place / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    (place / "config/labconfig/page_config.json").write_text(json.dumps(_PAGE) + "\n", "utf-8")
     links = {"notebooks": PROJECT_DIRECTORY / "notebooks", "incidents": incidents_folder(settings)}
     if settings.runbook_procedures is not None:
         links["own"] = settings.runbook_procedures
@@ -73,8 +75,6 @@ def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
         "JUPYTER_CONFIG_DIR": str(place / "config"),
         "JUPYTER_DATA_DIR": str(place / "data"),
         "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
-        # Not from /etc or the home directory of whoever starts it.
-        "JUPYTER_NO_CONFIG": "",
         "RUNBOOK_HOME": str(settings.runbook_home),
     }
 
