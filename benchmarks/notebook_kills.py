@@ -1,4 +1,4 @@
-"""kill -9 of kernel, engine, runner and fork server at random moments: what the records and the archive say."""
+"""kill -9 of kernel, engine, runner, fork server and database at random moments: what the records and the archive say."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from collections import Counter
 from typing import Any
 
 import psutil
+import psycopg2
 
 from benchmarks.figures import report
 from benchmarks.notebook_scene import Scene, scene
 from runbook_lib.archive.notebook_files import read_notebook
 from runbook_lib.archive.store import open_store
+from runbook_lib.database import embedded
+from runbook_lib.errors import RunbookError
 from runbook_lib.procedures import kernels
 from runbook_lib.procedures.fork_server import MODULE
-from runbook_lib.procedures.runner import close_lost_runs
-from runbook_lib.processes import SharedProcess
+from runbook_lib.procedures.runner import close_lost_runs, file_spool
+from runbook_lib.processes import ProcessStatus, SharedProcess
 
-KILLS = 120
+KILLS = int(os.environ.get("KILLS", "120"))
 CELLS = 8
-VICTIMS = (*["kernel", "engine", "runner", "runner"] * 6, "fork server")
+VICTIMS = (*["kernel", "engine", "runner", "runner"] * 6, *["database"] * 4, "fork server")
 ENDED_WITHIN_SECONDS = 60
 
 
@@ -48,6 +51,8 @@ def main() -> None:
             if victim != "runner":
                 process.wait(600)
             _wait_until_gone(process.pid)
+            _wait_for_the_database(place)
+            file_spool(place.database, place.settings)
             close_lost_runs(place.database, place.settings)
             slowest = max(slowest, time.monotonic() - begun)
             for status in _check_newest(place, faults):
@@ -100,6 +105,7 @@ def _kill(place: Scene, runner: kernels.ForkedProcess, victim: str) -> bool:
             "engine": lambda: engines,
             "kernel": lambda: [kernel for engine in engines for kernel in engine.children()],
             "fork server": lambda: [server],
+            "database": lambda: [psutil.Process(_database_server(place).state["postmaster_pid"])],
         }[victim]()
         if not found:
             return False
@@ -107,6 +113,20 @@ def _kill(place: Scene, runner: kernels.ForkedProcess, victim: str) -> bool:
     except (psutil.Error, KeyError):
         return False
     return True
+
+
+def _database_server(place: Scene) -> ProcessStatus:
+    return embedded.server(place.folder.parent).status()
+
+
+def _wait_for_the_database(place: Scene) -> None:
+    """Its supervisor starts it again; crash recovery takes what it takes."""
+    while True:
+        try:
+            with place.database.transaction(read_only=True):
+                return
+        except (RunbookError, psycopg2.Error):
+            time.sleep(0.1)
 
 
 def _wait_until_gone(pid: int) -> None:
