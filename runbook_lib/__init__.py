@@ -28,6 +28,10 @@ NOTEBOOK_NAMES = {
     "database_review": "runbook_lib.maintenance.database_review",
     "job_runs_review": "runbook_lib.maintenance.job_runs_review",
     "checklist": "runbook_lib.maintenance.checklist_review",
+    "secret_review": "runbook_lib.maintenance.secret_review",
+    "key_compromise": "runbook_lib.maintenance.key_compromise",
+    "openai_errors": "runbook_lib.maintenance.provider_errors",
+    "wordpress_errors": "runbook_lib.maintenance.provider_errors",
     "conclude": "runbook_lib.procedures.recorder",
 }
 
