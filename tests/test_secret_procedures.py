@@ -21,7 +21,6 @@ from runbook_lib.maintenance.secret_review import secret_review
 from runbook_lib.settings import load_settings, read_settings
 
 
-
 @pytest.fixture
 def env_file(
     tmp_path: Path, database: Database, running_sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
@@ -133,8 +132,12 @@ def test_a_compromise_leads_through_the_steps_and_finds_posts_that_are_not_ours(
     Rotation(load_settings(), database, "WORDPRESS_APP_PASSWORD", "ana").generate()
     found = key_compromise(sources, credential="WORDPRESS_APP_PASSWORD", revoke_first=True)
     assert found.verdict == "critical"
-    assert "published 2 posts, 1 of them without the mark of our jobs" in repr(found.misuse)
-    assert found.results()["misuse"]["misuse.application_passwords"] == "warning"
+    assert "published 2 posts, 1 of them without the mark of our jobs" in found.misuse._repr_html_()
+    # The one that was just made is ours; one more that nobody staged is not.
+    assert found.results()["misuse"]["misuse.application_passwords"] == "ok"
+    running_sandbox.control.make_user(str(me[0]))
+    again = key_compromise(sources, credential="WORDPRESS_APP_PASSWORD")
+    assert again.results()["misuse"]["misuse.application_passwords"] == "warning"
     steps = {row["step"]: row["state"] for row in found.steps_rows}
     assert list(steps)[:3] == ["pause", "revoke", "stage"]
     assert (steps["pause"], steps["revoke"], steps["stage"]) == ("done", "next", "later")

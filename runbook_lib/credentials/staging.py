@@ -22,6 +22,7 @@ from runbook_lib.credentials.handles import handle_of
 from runbook_lib.errors import CouldNotBeDone
 
 Place = Literal["staged", "earlier"]
+PLACES: tuple[Place, ...] = ("staged", "earlier")
 
 
 @dataclass(frozen=True)

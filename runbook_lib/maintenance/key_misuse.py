@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
 
 from runbook_lib.credentials.masking import one_line
+from runbook_lib.credentials.staging import PLACES, Waiting
 from runbook_lib.credentials.store import Credentials
 from runbook_lib.database.statements import load
 from runbook_lib.deadlines import Deadline
@@ -19,6 +20,7 @@ from runbook_lib.health.sources import Sources
 from runbook_lib.health.survey import survey
 from runbook_lib.maintenance.secret_tests import wordpress_client
 from runbook_lib.pipeline.failures import JobFailed
+from runbook_lib.pipeline.wordpress import ApplicationPassword
 from runbook_lib.policy import load_policy
 from runbook_lib.settings import Settings
 
@@ -64,7 +66,11 @@ def _wordpress(settings: Settings, sources: Sources, since_hours: int) -> Iterab
     password = Credentials(settings).credential("WORDPRESS_APP_PASSWORD").get_secret_value()
     deadline = Deadline.after(SECONDS)
     with wordpress_client(settings, password) as client:
-        yield _application_passwords(client.application_passwords(deadline), client.application_password(deadline).uuid)  # fmt: skip
+        known = {
+            client.application_password(deadline).uuid,
+            *_waiting_passwords(settings, deadline),
+        }
+        yield _application_passwords(client.application_passwords(deadline), known)
         account = client.who_am_i(deadline)
         since = datetime.now(UTC) - timedelta(hours=since_hours)
         page, pages, found = 1, 1, []
@@ -84,9 +90,26 @@ def _wordpress(settings: Settings, sources: Sources, since_hours: int) -> Iterab
     )  # fmt: skip
 
 
-def _application_passwords(found: Iterable[tuple[str, str, str | None, str | None, str | None]], ours: str) -> Check:  # fmt: skip
-    others = [each for each in found if each[0] != ours]
-    named = "; ".join(f"{one_line(name, 60)!r} made {created}, last used {used or 'never'} from {address or 'nowhere'}" for _, name, created, used, address in others[:5])  # fmt: skip
+def _waiting_passwords(settings: Settings, deadline: Deadline) -> Iterable[str]:
+    """Those of a rotation that is under way: the staged one, and the one that it replaced."""
+    waiting = Waiting(settings.runbook_home)
+    for place in PLACES:
+        kept = waiting.find(place, "WORDPRESS_APP_PASSWORD")
+        if kept is None:
+            continue
+        try:
+            with wordpress_client(settings, kept.value) as client:
+                yield client.application_password(deadline).uuid
+        except JobFailed:
+            continue  # it is dead, so it is not in the list either
+
+
+def _application_passwords(found: Iterable[ApplicationPassword], known: Collection[str]) -> Check:
+    others = [each for each in found if each.uuid not in known]
+    named = "; ".join(
+        f"{one_line(each.name, 60)!r} made {each.created}, last used {each.last_used or 'never'} from {each.last_address or 'nowhere'}"
+        for each in others[:5]
+    )
     return Check(
         "misuse.application_passwords", "warning" if others else "ok",
         f"The account has {len(others)} application passwords beside the one in use{': ' + named if named else ''}.",

@@ -23,7 +23,6 @@ from runbook_lib.pipeline.wordpress_answers import (
     header_number,
     is_id,
     no_answer,
-    read_entries,
     read_items,
     read_json,
     read_object,
@@ -166,20 +165,6 @@ class WordPressClient:
         if answer.status != 201 or not found or not isinstance(found.get("password"), str):
             raise JobFailed(self._connection.refusal(answer, f"POST {path}"))
         return str(found["password"])
-
-    def application_passwords(
-        self, deadline: Deadline
-    ) -> list[tuple[str, str, str | None, str | None, str | None]]:
-        """Every application password of this user: uuid, name, made, last used, and from where."""
-        path = "users/me/application-passwords"
-        answer = self._connection.request("GET", path, deadline)
-        items = read_entries(answer)
-        if items is None:
-            raise JobFailed(self._connection.refusal(answer, f"GET {path}"))
-        return [
-            (str(each.get("uuid")), str(each.get("name", "")), each.get("created"), each.get("last_used"), each.get("last_ip"))
-            for each in items
-        ]  # fmt: skip
 
     def revoke_application_password(self, uuid: str, deadline: Deadline) -> None:
         """Takes one of this user's application passwords away; may be sent again."""

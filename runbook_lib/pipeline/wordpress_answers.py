@@ -74,19 +74,15 @@ def read_object(answer: Answer) -> dict[str, Any] | None:
 
 def read_items(answer: Answer) -> list[dict[str, Any]] | None:
     """The items of a list answer, each with an integer `id`; None when it is something else."""
-    found = read_entries(answer)
-    return found if found is not None and all(is_id(each.get("id")) for each in found) else None
-
-
-def read_entries(answer: Answer) -> list[dict[str, Any]] | None:
-    """The objects of a list answer, whatever they are known by; None when it is something else."""
     try:
         found = read_json(answer)
     except (ValueError, RecursionError):
         return None
     if answer.status != 200 or not isinstance(found, list):
         return None
-    return found if all(isinstance(each, dict) for each in found) else None
+    return (
+        found if all(isinstance(each, dict) and is_id(each.get("id")) for each in found) else None
+    )
 
 
 def is_id(value: object) -> TypeGuard[int]:
