@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from chromium import browser, open_tab
 from click.testing import CliRunner
 
 from runbook_lib import known_secrets
@@ -203,6 +204,24 @@ def test_a_page_forbids_by_policy_what_sanitising_might_overlook() -> None:
     assert policy is not None
     assert policy[1].startswith("default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-")
     assert "unsafe" not in policy[1]
+
+
+@pytest.mark.skipif(browser() is None, reason="there is no Chromium")
+def test_a_browser_runs_and_loads_nothing_of_a_hostile_notebook(tmp_path: Path) -> None:
+    file = tmp_path / "run.html"
+    payload = "".join(PAYLOADS)
+    page = Page(payload, "critical", payload, payload, ((payload, payload),))
+    file.write_bytes(render(notebook_with(*PAYLOADS), page))
+    with open_tab() as tab:
+        for width, dark in ((360, True), (1200, False)):
+            tab.look(width, dark=dark)
+            tab.open(file.as_uri())
+            assert tab.value("document.documentElement.scrollWidth") <= width
+        tab.value("for (const each of document.querySelectorAll('main *')) each.click()")
+        assert tab.dialogs == []
+        assert {each for each in tab.requested if not each.startswith(("about:", "data:"))} == {
+            file.as_uri()
+        }
 
 
 def test_a_page_keeps_what_a_reader_needs() -> None:
