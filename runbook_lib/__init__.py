@@ -32,6 +32,8 @@ NOTEBOOK_NAMES = {
     "key_compromise": "runbook_lib.maintenance.key_compromise",
     "openai_errors": "runbook_lib.maintenance.provider_errors",
     "wordpress_errors": "runbook_lib.maintenance.provider_errors",
+    "which_procedure": "runbook_lib.procedures.start_page",
+    "ask": "runbook_lib.procedures.questions",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

@@ -15,7 +15,11 @@ from runbook_lib.cli import COMMANDS, runbook
 from runbook_lib.database import Database
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 
-PAGES = sorted([*PROJECT_DIRECTORY.glob("*.md"), *(PROJECT_DIRECTORY / "docs").glob("*.md")])
+PAGES = sorted(
+    path
+    for folder in (".", "docs", "notebooks")
+    for path in (PROJECT_DIRECTORY / folder).glob("*.md")
+)
 STATUSES = ("pending", "processing", "completed", "error")
 
 

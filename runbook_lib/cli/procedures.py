@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -209,13 +210,28 @@ def report(answer: dict[str, Any], as_json: bool) -> int:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--new", is_flag=True, help="Write NAME from the template into RUNBOOK_PROCEDURES.")
+@click.option("--title", help="With --new: its title.")
+@click.option(
+    "--card", "recard", is_flag=True, help="Show NAME's card as its first cell has to say it."
+)
+@actor_option
 @json_option
-def procedures(name: str | None, as_json: bool) -> int:
+def procedures(
+    name: str | None, new: bool, title: str | None, recard: bool, actor: str | None, as_json: bool
+) -> int:
     """Lists the procedures, or shows NAME with its parameters.
 
     Exit status 1 when a notebook is not a procedure; the others are listed all the same.
     """
     settings = load_settings()
+    if new:
+        return _new(name, title, current_actor(actor), settings)
+    if recard:
+        if name is None:
+            raise UsageError("--card needs NAME.")
+        click.echo(catalogue.find(name, settings).card.markdown())
+        return EXIT_DONE
     if name is not None:
         _show(_as_dictionary(catalogue.find(name, settings)), as_json)
         return EXIT_DONE
@@ -227,7 +243,22 @@ def procedures(name: str | None, as_json: bool) -> int:
         print_table(rows, ["procedure", "level", "title", "changes"])
         for each, text in problems.items():
             click.echo(f"{each}: {text}", err=True)
+        today = datetime.now(UTC).date()
+        for late, card in catalogue.overdue(settings, today).items():
+            due = f"which was due {card.next_review} ({card.owner})"
+            click.echo(f"warning: {late} is past its review, {due}.", err=True)
     return EXIT_NOT_WELL if problems else EXIT_DONE
+
+
+def _new(name: str | None, title: str | None, author: str, settings: Settings) -> int:
+    from runbook_lib.procedures.template import new_procedure
+
+    if name is None:
+        raise UsageError("--new needs NAME, chapter/name.")
+    today = datetime.now(UTC).date()
+    path = new_procedure(name, settings, title=title, author=author, today=today)
+    click.echo(f"{path}\n{path.with_suffix('.sql')}\nTry it: runbook run {name}")
+    return EXIT_DONE
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from runbook_lib.console.figures import HOURS, Figures
 from runbook_lib.console.house import TheContext, TheHouse
 from runbook_lib.pipeline import brakes
 from runbook_lib.policy import Policy
+from runbook_lib.procedures import catalogue
 
 router = APIRouter(include_in_schema=False)
 
@@ -31,6 +32,7 @@ def overview(request: Request, house: TheHouse, context: TheContext) -> Response
         request, "overview.html.j2", title="Overview", live_seconds=5, checks=checks,
         figures=figures, charts=draw(figures, context.policy),
         pauses=[state.pause for state in states if state.pause],
+        overdue=catalogue.overdue(house.settings, datetime.now(UTC).date()),
     )  # fmt: skip
 
 

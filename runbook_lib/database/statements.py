@@ -29,19 +29,25 @@ class Statement:
 
 @cache
 def load(file: str) -> dict[str, Statement]:
-    """The statements of `sql/<file>.sql` by name.
+    """The statements of `sql/<file>.sql` by name. Raises as `read_statements`."""
+    return read_statements(SQL_DIRECTORY / f"{file}.sql")
+
+
+def read_statements(path: Path) -> dict[str, Statement]:
+    """The statements of a file by name; their source is `file.name`.
 
     Raises `ValueError` for a statement without a description or with a name that occurs twice.
     """
+    file = path.stem
     statements: dict[str, Statement] = {}
     name, description, text = "", [""], [""]
-    for line in [*(SQL_DIRECTORY / f"{file}.sql").read_text("utf-8").splitlines(), "-- name: end"]:
+    for line in [*path.read_text("utf-8").splitlines(), "-- name: end"]:
         if heading := _NAME.match(line):
             if name:
                 body = "\n".join(text).strip().rstrip(";")
                 if not description or not body or name in statements:
                     raise ValueError(
-                        f"sql/{file}.sql: {name} needs a description, a body and a name of its own"
+                        f"{path.parent.name}/{path.name}: {name} needs a description, a body and a name of its own"
                     )
                 statements[name] = Statement(f"{file}.{name}", " ".join(description), body)
             name, description, text = heading[1], [], []

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def folders(settings: Settings) -> list[Path]:
     """Where procedures are looked for: the project's, then a team's own (`RUNBOOK_PROCEDURES`)."""
     own = [settings.runbook_procedures] if settings.runbook_procedures else []
     return [PROJECT_DIRECTORY / "notebooks", *own]
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be a procedure's name, `chapter/name`."""
+    return _NAME.fullmatch(text) is not None
 
 
 def names(settings: Settings) -> dict[str, Path]:
@@ -67,6 +73,19 @@ def find(name: str, settings: Settings) -> Procedure:
             "`runbook procedures` lists them."
         )
     return load(matches[0], known[matches[0]])
+
+
+def overdue(settings: Settings, today: date) -> dict[str, Card]:
+    """The cards of procedures that should have been read through again by now, by name."""
+    found = {}
+    for name, path in names(settings).items():
+        try:
+            card = load(name, path).card
+        except UsageError:
+            continue  # `runbook procedures` says what is wrong with it
+        if card.overdue(today):
+            found[name] = card
+    return found
 
 
 def load(name: str, path: Path) -> Procedure:
