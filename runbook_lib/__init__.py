@@ -34,6 +34,7 @@ NOTEBOOK_NAMES = {
     "wordpress_errors": "runbook_lib.maintenance.provider_errors",
     "which_procedure": "runbook_lib.procedures.start_page",
     "ask": "runbook_lib.procedures.questions",
+    "backup_review": "runbook_lib.maintenance.backup_review",
     "conclude": "runbook_lib.procedures.recorder",
 }
 

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     runbook_archive: str | None = None
     runbook_config: Path | None = None
     runbook_procedures: Path | None = None
+    # The folder in which the database's dumps are kept.
+    runbook_backups: Path | None = None
     # The folder for runs that a clean-up takes out of job_runs; by default in RUNBOOK_HOME.
     runbook_run_exports: Path | None = None
     runbook_actor: str | None = None

