@@ -25,6 +25,8 @@ NOTEBOOK_NAMES = {
     "access_review": "runbook_lib.maintenance.access_review",
     "diagnose": "runbook_lib.triage.diagnosis",
     "propose_first_action": "runbook_lib.procedures.first_action",
+    "database_errors": "runbook_lib.maintenance.database_errors",
+    "slow_jobs": "runbook_lib.maintenance.slow_jobs",
     "database_review": "runbook_lib.maintenance.database_review",
     "job_runs_review": "runbook_lib.maintenance.job_runs_review",
     "checklist": "runbook_lib.maintenance.checklist_review",

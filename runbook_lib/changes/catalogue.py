@@ -18,6 +18,7 @@ KIND_MODULES = {
     "posts.restore": "runbook_lib.pipeline.posts",
     "sweeper.call": "runbook_lib.health.remote_sweeper",
     "job_runs.clean_up": "runbook_lib.maintenance.clean_up",
+    "sessions.end": "runbook_lib.maintenance.sessions",
     "statistics.analyze": "runbook_lib.maintenance.statistics",
     "archive.prune": "runbook_lib.archive.retention",
 }
