@@ -30,7 +30,7 @@ def test_the_parts_of_a_known_month(database: Database, sources: Sources) -> Non
     # 24 attempts of today's 10 s do not say how long the calls took; how many others there are depends on the hour.
     assert 4 < averages["own"] < 5
     writing = found.by_part.frame.set_index("part").loc["writing"]
-    assert writing["share_percent"] == pytest.approx(74, abs=2)
+    assert writing["share_percent"] == pytest.approx(73, abs=5)
     assert writing["times_before"] == pytest.approx(1)
     assert found.results()["grown"] == []
     assert found.parts_chart().words.startswith("writing\n(OpenAI) 7")

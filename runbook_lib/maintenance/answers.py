@@ -53,11 +53,10 @@ def table(
 def checks_table(checks: Iterable[Check], empty: str) -> Table:
     """Checks as lines: what each says, and what to do about it."""
     rows = [
-        {"check": each.name, "verdict": each.verdict.replace("_", " "), "message": one_line(each.message, 500),
-         "next": each.next, "does_not_prove": each.does_not_prove}
+        {"check": each.name, "verdict": each.verdict.replace("_", " "), "message": one_line(each.message, 500), "next": each.next}
         for each in checks
     ]  # fmt: skip
-    return table(rows, ["check", "verdict", "message", "next", "does_not_prove"], empty)
+    return table(rows, ["check", "verdict", "message", "next"], empty, absent="")
 
 
 def size_words(size_bytes: float) -> str:

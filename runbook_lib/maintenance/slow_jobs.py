@@ -124,7 +124,10 @@ class SlowJobs(Answer):
         from runbook_lib.maintenance.charts import shares
 
         rows = [
-            (f"{part.name}\n({PARTS[part.name][0].split(' ')[-1]})", part.seconds)
+            (
+                f"{part.name}\n({PARTS[part.name][0].split(' and ')[0].removeprefix('the ')})",
+                part.seconds,
+            )
             for part in self.parts
         ]
         return shares(sorted(rows, key=lambda row: -row[1]), "seconds of all attempts together", self.problem or "No attempt completed in this time.")  # fmt: skip

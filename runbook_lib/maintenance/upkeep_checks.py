@@ -92,12 +92,10 @@ def sequences(transaction: Transaction) -> Check:
         )
     seen = [row for row in rows if row.used_percent is not None]
     if not seen:
-        words = (
-            f"None of {len(rows)} sequences shows its value: unused so far, or closed to this role."
-        )
+        words = f"This role may not look into any of {len(rows)} sequences."
         return Check(
             "database.sequences",
-            "not_enough_data",
+            "not_allowed",
             words,
             source=source,
             next="GRANT SELECT ON the sequence TO this role.",

@@ -55,9 +55,12 @@ ORDER BY n_dead_tup / (1 + threshold + scale * greatest(class.reltuples, 0)) DES
 LIMIT 20;
 
 -- name: sequences
--- Sequences by the share of their numbers that is used up; without a value: this role may not see it.
+-- Sequences by the share of their numbers that is used up; NULL: this role may not see it.
 SELECT schemaname || '.' || sequencename AS sequence, last_value, max_value,
-    100.0 * last_value / max_value AS used_percent
+    CASE
+        WHEN last_value IS NOT NULL THEN 100.0 * last_value / max_value
+        WHEN has_sequence_privilege(format('%%I.%%I', schemaname, sequencename), 'SELECT') THEN 0
+    END AS used_percent
 FROM pg_sequences
 WHERE schemaname = current_schema()
 ORDER BY used_percent DESC NULLS FIRST;
