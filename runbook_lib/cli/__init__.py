@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "console": ("runbook_lib.cli.console", "console", "Serve the pages and the functions over HTTP; print a login link."),
     "doctor": ("runbook_lib.cli.doctor", "doctor", "Say in words what is wrong with the database, a key or the site."),
     "triage": ("runbook_lib.cli.triage", "triage", "Say what is wrong, on what evidence, and what is safe to do first."),
+    "rehearse": ("runbook_lib.cli.rehearse", "rehearse", "Practise on a staged fault: quota, login, worker."),
     "db": ("runbook_lib.cli.db", "db", "The database: up, down, status, url, migrate."),
     "jobs": ("runbook_lib.cli.jobs", "jobs", "Jobs: add, list, show, retry, cancel."),
     "pause": ("runbook_lib.cli.brakes", "pause", "Pause a provider for all workers."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from pydantic import SecretStr
 
 from runbook_lib.database import Database
 from runbook_lib.database.statements import load
@@ -18,7 +22,7 @@ from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.providers import resolve_providers
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.sandbox import SandboxControl
-from runbook_lib.settings import Settings
+from runbook_lib.settings import PROJECT_DIRECTORY, Settings, environment_without_callers
 
 _SQL = load("rehearsal")
 LOOK_SECONDS = 0.05
@@ -37,6 +41,7 @@ class Scene:
     database: Database
     settings: Settings
     control: SandboxControl
+    severity: float = 1.0
     begun: datetime = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +113,21 @@ class Scene:
                 worker.stop()
                 thread.join(20)
 
+    @contextmanager
+    def worker_process(self, **given: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker as a process of its own, killed at the end if it still runs."""
+        environment = {**environment_of(self.settings), **given}
+        process = subprocess.Popen(
+            [sys.executable, str(PROJECT_DIRECTORY / "worker.py"), "--concurrency", "3"],
+            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
     def until(self, holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
         """Waits for something to happen. Raises `CouldNotBeDone` when it does not."""
         end = time.monotonic() + seconds
@@ -115,3 +135,14 @@ class Scene:
             if time.monotonic() > end:
                 raise CouldNotBeDone(f"This did not happen within {seconds:g} s: {what}.")
             time.sleep(LOOK_SECONDS)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment for a process that is to have these settings, and nothing of the caller's."""
+    given = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            told = value.get_secret_value() if isinstance(value, SecretStr) else value
+            given[name.upper()] = str(told)
+    return {**environment_without_callers(settings.runbook_home), **given}

@@ -64,3 +64,38 @@ WHERE status = 'completed' AND completed_at >= %(since)s;
 -- name: now
 -- The database's time.
 SELECT now();
+
+-- name: record_rehearsal
+-- How a rehearsal ended, in the workbench's own database and not in the disposable one.
+INSERT INTO rehearsals (fault, procedure, actor, begun_at, result, found, truth, seconds_to_found, details)
+VALUES (%(fault)s, %(procedure)s, %(actor)s, %(begun_at)s, %(result)s, %(found)s, %(truth)s, %(seconds_to_found)s, %(details)s::jsonb);
+
+-- name: rehearsals
+-- The newest rehearsals.
+SELECT fault, procedure, actor, begun_at, ended_at, result, found, truth,
+    extract(epoch FROM ended_at - begun_at)::double precision / 60 AS minutes
+FROM rehearsals
+ORDER BY ended_at DESC
+LIMIT %(count)s;
+
+-- name: last_proven
+-- Of each procedure the newest rehearsal that passed: when, by whom, and in how many minutes.
+SELECT DISTINCT ON (procedure) procedure, fault, actor, ended_at,
+    extract(epoch FROM ended_at - begun_at)::double precision / 60 AS minutes
+FROM rehearsals
+WHERE result = 'passed'
+ORDER BY procedure, ended_at DESC;
+
+-- name: actions_since
+-- What was done by people in the disposable system.
+SELECT action, target, outcome, actor
+FROM admin_actions
+WHERE acted_at >= %(since)s AND actor <> 'rehearsal'
+ORDER BY acted_at;
+
+-- name: standing
+-- What still stands in the way: pauses, and whether a worker gives a sign of life.
+SELECT (SELECT count(*) FROM provider_pauses) AS pauses,
+    (SELECT count(*) FROM workers WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '15 seconds') AS workers,
+    (SELECT count(*) FROM content_jobs) AS jobs,
+    (SELECT count(*) FROM job_runs WHERE status = 'completed' AND execution_time > now() - interval '20 seconds') AS lately;

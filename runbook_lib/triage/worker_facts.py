@@ -18,7 +18,9 @@ from runbook_lib.triage.facts import Fact
 
 # A worker beats far more often than this; the check says "silent" later, where others might err.
 SILENT_SECONDS = 12.0
-REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 600.0
+REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 60.0
+# So long a job may be due before somebody with free hands takes it.
+CLAIM_SECONDS = 15.0
 CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
 STANDING_SECONDS = 60.0
 HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
@@ -39,17 +41,29 @@ def worker_facts(
 
 
 def _alive(rows: Sequence[Any]) -> list[Any]:
-    return [row for row in rows if not row.stopped and row.silent_seconds <= SILENT_SECONDS]
+    return [
+        row
+        for row in rows
+        if not row.stopped and row.silent_seconds <= SILENT_SECONDS and not _gone(row)
+    ]
+
+
+def _silent(rows: Sequence[Any]) -> list[Any]:
+    """Those that fell silent lately without a word; on this host a process that is gone says so at once."""
+    return [
+        row for row in rows
+        if not row.stopped and row.silent_seconds <= REMEMBERED_SECONDS and (row.silent_seconds > SILENT_SECONDS or _gone(row))
+    ]  # fmt: skip
+
+
+def _gone(row: Any) -> bool:
+    return process_state(row.host, row.pid) == "gone"
 
 
 def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
     source = evidence.source("workers")
     alive = _alive(rows)
-    silent = [
-        row
-        for row in rows
-        if not row.stopped and SILENT_SECONDS < row.silent_seconds <= REMEMBERED_SECONDS
-    ]
+    silent = _silent(rows)
     yield Fact(
         "workers.none_alive",
         "workers",
@@ -112,7 +126,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     due = [
         row
         for row in evidence.rows.get("waiting", ())
-        if row.due and (row.longest_seconds or 0) > SILENT_SECONDS / 2
+        if row.due and (row.longest_seconds or 0) > CLAIM_SECONDS
     ]
     paused = {row.provider for row in evidence.rows.get("pauses", ())}
     held_back = {"write": "openai", "publish": "wordpress"}
@@ -160,7 +174,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         "workers.just_vanished",
         "workers",
         lately,
-        "That was a few minutes ago.",
+        "That was a moment ago.",
         round(first.silent_seconds, 1) if first else None,
         JUST_SECONDS,
         source,
