@@ -9,8 +9,8 @@ from alembic import op
 from runbook_lib.database.schema import execute_file
 from runbook_lib.errors import CouldNotBeDone
 
-revision = "0014"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 
 
 def upgrade() -> None:
