@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from math import ceil
@@ -13,6 +12,7 @@ from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.metrics import History, records
@@ -38,8 +38,8 @@ _SHOWN = ["day", "attempts", "completed", "error", "lost", "failures_percent", "
 _CAUSES = ["error_class", "attempts", "share_percent", "jobs", "counted", "last_seen", "meaning", "advice"]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class FailureRate:
+@dataclass(frozen=True, repr=False)
+class FailureRate(Answer):
     """A day's failures beside the days before it. Shown in a notebook, it is the answer.
 
     `attempts` and `jobs` are the day's rates; `check` is the worse of both. `problem` is set, and the
@@ -56,10 +56,6 @@ class FailureRate:
     causes: Table
     thresholds: Thresholds
     problem: str | None = None
-
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
 
     @property
     def by_day(self) -> Table:
@@ -92,16 +88,6 @@ class FailureRate:
             "days": records(self.days),
             "problem": self.problem,
         }
-
-    def __repr__(self) -> str:
-        return f"{self.verdict}: {self.check.message}"
-
-    def _repr_html_(self) -> str:
-        said, verdict = html.escape(self.verdict.replace("_", " ")), html.escape(self.verdict)
-        return (
-            f'<div class="verdict verdict-{verdict}"><p><strong>{said}</strong>: '
-            f"{html.escape(self.check.message)}</p></div>"
-        )
 
 
 def failure_rate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Transaction
 from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.rates import Rate, failure_check, rate
 from runbook_lib.health.sources import Sources
@@ -42,8 +42,8 @@ _OTHER_PARTIES = {"topic_refused": "the topics", "bad_content": "the articles", 
                   "slow_jobs": "not told by the class"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class HighFailureRate:
+@dataclass(frozen=True, repr=False)
+class HighFailureRate(Answer):
     """What fails in the last hours. Shown in a notebook, it is the answer.
 
     `check` is the worse of both rates, of attempts and of jobs; `at_fault` whose fault most of it is, None
@@ -63,10 +63,6 @@ class HighFailureRate:
     thresholds: Thresholds
     sources: Sources = field(repr=False)
     problem: str | None = None
-
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
 
     @property
     def rates(self) -> Table:
@@ -138,16 +134,6 @@ class HighFailureRate:
             ),
             "problem": self.problem,
         }  # fmt: skip
-
-    def __repr__(self) -> str:
-        return f"{self.verdict}: {self.check.message}"
-
-    def _repr_html_(self) -> str:
-        said, verdict = html.escape(self.verdict.replace("_", " ")), html.escape(self.verdict)
-        return (
-            f'<div class="verdict verdict-{verdict}"><p><strong>{said}</strong>: '
-            f"{html.escape(self.check.message)}</p></div>"
-        )
 
 
 def high_failure_rate(sources: Sources, *, hours: int = 24) -> HighFailureRate:

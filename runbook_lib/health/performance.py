@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -15,6 +14,7 @@ from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Transaction
 from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check
 from runbook_lib.health.metrics import FEWEST_FOR_P95, FEWEST_FOR_P99
 from runbook_lib.health.periods import zone_of
@@ -64,8 +64,8 @@ class Window:
         return f"{self.first_day} to {self.last_day}{so_far}, {self.time_zone}"
 
 
-@dataclass(frozen=True)
-class PerformanceReview:
+@dataclass(frozen=True, repr=False)
+class PerformanceReview(Answer):
     """The review's tables; each has its DataFrame in `.frame`. Shown in a notebook, it is the answer.
 
     `problem` is set, and the tables are empty, when the figures could not be had.
@@ -83,10 +83,6 @@ class PerformanceReview:
     jobs_now: Table
     problem: str | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
-
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
 
     def runs_by_day_chart(self) -> Chart:
         """Attempts by day and outcome, and the share of failures with its thresholds."""
@@ -124,18 +120,7 @@ class PerformanceReview:
             "problem": self.problem,
         }
 
-    def __repr__(self) -> str:
-        return "\n".join([f"{self.verdict}: {self.check.message}", *self._lines()])
-
-    def _repr_html_(self) -> str:
-        said = html.escape(self.verdict.replace("_", " "))
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
-        return (
-            f'<div class="verdict verdict-{html.escape(self.verdict)}">'
-            f"<p><strong>{said}</strong>: {html.escape(self.check.message)}</p>{lines}</div>"
-        )
-
-    def _lines(self) -> list[str]:
+    def sentences(self) -> list[str]:
         if self.window is None:
             return []
         waiting = _by(self.jobs_now.frame, "status", "jobs")

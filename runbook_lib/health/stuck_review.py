@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.queue_checks import STUCK_JOBS, in_words
@@ -43,8 +43,8 @@ _WORKERS = [
 ]
 
 
-@dataclass(frozen=True)
-class StuckJobs:
+@dataclass(frozen=True, repr=False)
+class StuckJobs(Answer):
     """What stands in processing and why. Shown in a notebook, it is the answer.
 
     `check` is the worst of what was asked; `holders_gone` says whether whoever held the left jobs is gone:
@@ -57,10 +57,6 @@ class StuckJobs:
     jobs: Table
     workers: Table
     problem: str | None = None
-
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
 
     @property
     def causes(self) -> Table:
@@ -92,16 +88,6 @@ class StuckJobs:
             "holders_gone": self.holders_gone.verdict,
             "problem": self.problem,
         }  # fmt: skip
-
-    def __repr__(self) -> str:
-        return f"{self.verdict}: {self.check.message}"
-
-    def _repr_html_(self) -> str:
-        said, verdict = html.escape(self.verdict.replace("_", " ")), html.escape(self.verdict)
-        return (
-            f'<div class="verdict verdict-{verdict}"><p><strong>{said}</strong>: '
-            f"{html.escape(self.check.message)}</p></div>"
-        )
 
 
 def stuck_jobs_review(

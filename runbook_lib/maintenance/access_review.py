@@ -12,13 +12,13 @@ from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import LONGEST_PROBLEM_CHARACTERS, Answer, checks_table, table
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.periods import zone_of
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
 from runbook_lib.maintenance import access_records, database_access, held_credentials
 from runbook_lib.maintenance.access_records import Part, Period
-from runbook_lib.maintenance.answer import LONGEST_PROBLEM_CHARACTERS, Answer, checks_table, table
 from runbook_lib.maintenance.published_posts import OpenSite
 from runbook_lib.pipeline.posts import site_of_settings
 from runbook_lib.policy import load_policy

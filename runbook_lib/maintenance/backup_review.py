@@ -16,10 +16,10 @@ from runbook_lib.archive.verification import verify_archive
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.binaries import client_binaries
 from runbook_lib.errors import RunbookError, ServiceNotStarted
+from runbook_lib.health.answers import Answer, checks_table, table
 from runbook_lib.health.checks import Check, Verdict, worst_verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import Answer, checks_table, table
 from runbook_lib.maintenance.dump_files import DumpFile, dump_files, fault_of
 from runbook_lib.maintenance.trial_restore import RestoreTest, try_restore
 from runbook_lib.settings import Settings, load_settings

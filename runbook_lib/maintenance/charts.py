@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from runbook_lib.health.answers import MEGABYTE, size_words
 from runbook_lib.health.charts import Chart, new_figure, png_of
-from runbook_lib.maintenance.answers import MEGABYTE, size_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,11 +10,11 @@ from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, table
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import Answer, table
 from runbook_lib.maintenance.checklist_checks import CHECKS
 from runbook_lib.maintenance.checklists import (
     Checklist,

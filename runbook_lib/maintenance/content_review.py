@@ -18,10 +18,10 @@ from psycopg2.errors import InsufficientPrivilege
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import LONGEST_PROBLEM_CHARACTERS, Answer, table
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import LONGEST_PROBLEM_CHARACTERS, Answer, table
 from runbook_lib.maintenance.post_faults import (
     KINDS,
     Fault,

@@ -11,12 +11,12 @@ import psycopg2
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, checks_table, table
 from runbook_lib.health.checks import Check, Verdict, worst_verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.survey import survey
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answers import Answer, checks_table, table
 from runbook_lib.pipeline.error_guide import scenario_of_text
 from runbook_lib.policy import load_policy
 from runbook_lib.settings import load_settings
@@ -98,7 +98,7 @@ class DatabaseErrors(Answer):
     counts: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = None
 
-    def lines(self) -> list[str]:
+    def sentences(self) -> list[str]:
         return [f"{KINDS[name].title}: {evidence}" for name, evidence in self.seen.items()]
 
     @property

@@ -11,6 +11,7 @@ import psycopg2.errors
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, checks_table, table
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.sources import Sources
@@ -19,7 +20,6 @@ from runbook_lib.health.storage_checks import GIGABYTE
 from runbook_lib.health.survey import survey
 from runbook_lib.health.tables import Table
 from runbook_lib.maintenance import upkeep_checks
-from runbook_lib.maintenance.answers import Answer, checks_table, table
 from runbook_lib.maintenance.growth import Growth, growth
 from runbook_lib.maintenance.indexes import (
     Standing,
@@ -61,7 +61,7 @@ class DatabaseReview(Answer):
     grown: Growth | None
     problem: str | None = None
 
-    def lines(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The worst first, and where nothing could be told."""
         bad = [each for each in self.checks if each.verdict in ("critical", "warning")]
         return [f"{each.name}: {each.message}" for each in bad[:3]]

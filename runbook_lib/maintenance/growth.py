@@ -13,9 +13,9 @@ import psycopg2
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import size_words
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.sources import Sources
-from runbook_lib.maintenance.answers import size_words
 
 _SQL = load("database_review")
 DAYS_READ = 60

@@ -15,7 +15,7 @@ from typing import Any
 from runbook_lib.database import Transaction
 from runbook_lib.database.connection import quoted_name
 from runbook_lib.database.statements import load
-from runbook_lib.maintenance.answers import size_words
+from runbook_lib.health.answers import size_words
 
 _SQL = load("index_review")
 # A month has its reports; before that, unused means little.

@@ -12,11 +12,11 @@ import psycopg2
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, size_words, table
 from runbook_lib.health.checks import Check
 from runbook_lib.health.context import Context
 from runbook_lib.health.metrics import History
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answers import Answer, size_words, table
 from runbook_lib.maintenance.clean_up import CleanUp, border_of
 from runbook_lib.policy import load_policy
 from runbook_lib.settings import load_settings
@@ -54,7 +54,7 @@ class JobRunsReview(Answer):
     old_days: int
     problem: str | None = None
 
-    def lines(self) -> list[str]:
+    def sentences(self) -> list[str]:
         if self.runs is None:
             return []
         told = [

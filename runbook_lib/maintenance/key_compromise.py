@@ -15,10 +15,10 @@ import psycopg2
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.credentials.shapes import require_name
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, checks_table, table
 from runbook_lib.health.checks import Check
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import Answer, checks_table, table
 from runbook_lib.maintenance.key_misuse import signs_of_misuse
 from runbook_lib.maintenance.rotation import Rotation
 from runbook_lib.maintenance.rotation_plan import RotationPlan, rotation_plan

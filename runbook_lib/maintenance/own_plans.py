@@ -17,8 +17,8 @@ import psycopg2
 from runbook_lib.database.connection import Connection, quoted_name
 from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import size_words
 from runbook_lib.health.sources import Sources
-from runbook_lib.maintenance.answers import size_words
 from runbook_lib.maintenance.indexes import Suggestion
 
 _SQL = load("index_review")

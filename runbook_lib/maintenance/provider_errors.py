@@ -13,12 +13,12 @@ from psycopg2.errors import InsufficientPrivilege
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, checks_table, table
 from runbook_lib.health.checks import Check, Verdict, worst_verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.survey import survey
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import Answer, checks_table, table
 from runbook_lib.pipeline.brakes import provider_states
 from runbook_lib.pipeline.error_guide import (
     SCENARIOS,

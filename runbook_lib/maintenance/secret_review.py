@@ -19,10 +19,10 @@ from runbook_lib.database.statements import load
 from runbook_lib.deadlines import Deadline
 from runbook_lib.env_file import EnvFile
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import Answer
 from runbook_lib.maintenance.secret_stores import store_of
 from runbook_lib.maintenance.secret_tests import tested, wordpress_client
 from runbook_lib.maintenance.secret_users import judge_use, users_of

@@ -12,6 +12,7 @@ import psycopg2
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import Answer, checks_table, table
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.context import Context
 from runbook_lib.health.metrics import History
@@ -21,7 +22,6 @@ from runbook_lib.health.sources import Sources
 from runbook_lib.health.statement_history import StatementTimes, statement_times
 from runbook_lib.health.survey import Survey, survey
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answers import Answer, checks_table, table
 from runbook_lib.policy import Policy, load_policy
 from runbook_lib.settings import load_settings
 
@@ -89,7 +89,7 @@ class SlowJobs(Answer):
     times: StatementTimes | None
     problem: str | None = None
 
-    def lines(self) -> list[str]:
+    def sentences(self) -> list[str]:
         return [self.more_at_once.message]
 
     @property

@@ -6,7 +6,6 @@ raises for what it finds, and everything that stands against a change is looked 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from runbook_lib import changes
 from runbook_lib.changes import ChangeResult, Plan
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.errors import PlanRefused, RunbookError
+from runbook_lib.health.answers import verdict_box
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.tables import Table
 from runbook_lib.settings import current_actor
@@ -56,7 +56,7 @@ class Applied:
         return f"{self.outcome.replace('_', ' ')}: {self.message}"
 
     def _repr_html_(self) -> str:
-        return _box(self.check.verdict, self.outcome.replace("_", " "), self.message)
+        return verdict_box(self.check.verdict, self.message, word=self.outcome)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,9 @@ class Proposal:
     def _repr_html_(self) -> str:
         stands_against = self.against or self.plan is None
         verdict = "warning" if stands_against else "ok"
-        shown = _box(verdict, "plan" if self.plan else "no plan", " ".join(self._sentences()))
+        shown = verdict_box(
+            verdict, " ".join(self._sentences()), word="plan" if self.plan else "no plan"
+        )
         return shown + (self.sample._repr_html_() if self.row_count else "")
 
 
@@ -202,10 +204,3 @@ def _apply(workplace: Workplace, plan: Plan, dry_run: bool, reason: str | None) 
 
 def _words(error: Exception) -> str:
     return one_line(str(error), 500)
-
-
-def _box(verdict: str, word: str, message: str) -> str:
-    return (
-        f'<div class="verdict verdict-{html.escape(verdict)}"><p><strong>{html.escape(word)}</strong>: '
-        f"{html.escape(one_line(message, 1000))}</p></div>"
-    )

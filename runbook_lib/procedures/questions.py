@@ -6,7 +6,6 @@ name `jobs` and `runs`. Each is asked in a transaction that cannot write.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import psycopg2
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import Statement, read_statements
 from runbook_lib.errors import RunbookError, UsageError
+from runbook_lib.health.answers import verdict_box
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.metrics import records
 from runbook_lib.health.tables import Table
@@ -47,9 +47,7 @@ class Question:
         return f"{self.verdict}: {self.check.message}\n{self.table!r}"
 
     def _repr_html_(self) -> str:
-        said, verdict = html.escape(self.verdict.replace("_", " ")), html.escape(self.verdict)
-        shown = f'<div class="verdict verdict-{verdict}"><p><strong>{said}</strong>: {html.escape(self.check.message)}</p></div>'
-        return shown + self.table._repr_html_()
+        return verdict_box(self.verdict, self.check.message) + self.table._repr_html_()
 
 
 def ask(
