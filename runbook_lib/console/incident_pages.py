@@ -16,7 +16,8 @@ from runbook_lib.errors import NotFoundError, RunbookError, UsageError
 from runbook_lib.health.alerts import show_alert
 from runbook_lib.health.context import Context
 from runbook_lib.incidents import copies, drafts, records
-from runbook_lib.incidents.closing import as_page, close_incident
+from runbook_lib.incidents.closing import close_incident
+from runbook_lib.incidents.draft_page import as_page
 from runbook_lib.incidents.facts import IncidentFacts, gather_facts
 from runbook_lib.spool import open_spool
 

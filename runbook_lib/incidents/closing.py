@@ -18,15 +18,15 @@ from typing import Any
 
 from runbook_lib import known_secrets
 from runbook_lib.archive import chain
-from runbook_lib.archive.filing import CARD_KEY, ArchivedAs, file_run
+from runbook_lib.archive.filing import ArchivedAs, file_run
 from runbook_lib.archive.notebook_files import read_notebook, replace_atomically
-from runbook_lib.archive.rendering import Page, render
 from runbook_lib.archive.store import Store, StoredObject, open_store
 from runbook_lib.credentials.masking import mask, one_line, redacted
 from runbook_lib.database.statements import load
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError, UsageError
 from runbook_lib.health.context import Context
 from runbook_lib.incidents import copies, drafts
+from runbook_lib.incidents.draft_page import as_page
 from runbook_lib.incidents.facts import IncidentFacts, gather_facts
 from runbook_lib.incidents.records import Incident, find_incident, run_of_copy
 from runbook_lib.incidents.timeline import (
@@ -241,17 +241,6 @@ def _documents(facts: IncidentFacts, public_url: str | None) -> dict[str, bytes]
                 f"{name} still holds {', '.join(secrets)}; the incident stays open."
             )
     return found
-
-
-def as_page(facts: IncidentFacts, text: str) -> bytes:
-    """A draft as one page that is safe to open and needs nothing from outside."""
-    import nbformat
-
-    incident = facts.incident
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-    notebook.metadata[CARD_KEY] = {"title": incident.title}
-    summary = f"{incident.incident}: {incident.title}"
-    return render(notebook, Page(incident.title, incident.severity, summary))
 
 
 def _as_plain(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

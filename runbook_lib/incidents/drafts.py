@@ -81,7 +81,7 @@ def post_mortem(facts: IncidentFacts, public_url: str | None = None) -> str:
         [
             f"# Post-mortem of {incident.incident}: {_text(incident.title)}",
             "Drafted from what was recorded. Nobody is blamed here; the questions are what made it possible, and what will make it less so.",
-            _table(["", ""], _summary(facts)),
+            _table(["fact", "value"], _summary(facts)),
             "## Impact",
             _impact(facts),
             "## What it failed of",
