@@ -15,6 +15,7 @@ LONG_FORMS = [
     "database_restarts",
     "dependency_deadlines",
     "cost_cap",
+    "incident_outage",
 ]
 
 

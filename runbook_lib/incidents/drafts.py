@@ -152,7 +152,7 @@ def _summary(facts: IncidentFacts) -> list[tuple[str, str]]:
         ("severity", f"{incident.severity}: {SEVERITIES[incident.severity]}"),
         ("began", moment(incident.began_at)),
         ("opened", f"{moment(incident.opened_at)} by {_text(incident.opened_by)}"),
-        ("closed", f"{_clock(incident.closed_at)} by {_text(incident.closed_by)}"),
+        ("closed", f"{moment(incident.closed_at)} by {_text(incident.closed_by)}" if incident.closed_at else ""),
         ("lasted", length(incident.until - incident.began_at)),
         ("from its beginning until somebody worked on it", length(incident.opened_at - incident.began_at)),
         ("lead", _text(incident.lead)),
