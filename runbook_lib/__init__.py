@@ -22,6 +22,7 @@ NOTEBOOK_NAMES = {
     "high_failure_rate": "runbook_lib.health.high_failure_rate",
     "stuck_jobs_review": "runbook_lib.health.stuck_review",
     "content_review": "runbook_lib.maintenance.content_review",
+    "duplicate_review": "runbook_lib.maintenance.duplicate_review",
     "access_review": "runbook_lib.maintenance.access_review",
     "diagnose": "runbook_lib.triage.diagnosis",
     "propose_first_action": "runbook_lib.procedures.first_action",

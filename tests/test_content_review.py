@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_pipeline import BARE, UUID_KEYS, attached_settings
 from roles import MakeRole
 from wordpress_site import WordPressSite
 
@@ -14,8 +16,9 @@ from benchmarks.published_scene import KINDS, PublishedScene, soon
 from runbook_lib import changes
 from runbook_lib.database import Database
 from runbook_lib.errors import UsageError
-from runbook_lib.health.sources import Sources
+from runbook_lib.health.sources import Sources, open_sources
 from runbook_lib.maintenance.content_review import ContentReview, content_review
+from runbook_lib.maintenance.duplicate_review import duplicate_review
 from runbook_lib.maintenance.post_faults import (
     Standing,
     Text,
@@ -211,3 +214,65 @@ def test_without_rights_it_is_not_allowed_and_without_a_database_it_ends_with_wo
     assert "hidden-word" not in found._repr_html_() + str(found.results())
     assert found.to_unpublish() == {"posts": "none"}
     assert "Not known" in repr(found.bad)
+
+
+def add_job(database: Database, topic: str, minutes: float, **columns: Any) -> None:
+    given = {"status": "pending", "key": None, "error_class": None, "source": "cms", **columns}
+    with database.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO content_jobs (topic, created_at, status, idempotency_key, error_class, source, completed_at)"
+            " VALUES (%(topic)s, now() - %(minutes)s * interval '1 min', %(status)s, %(key)s, %(error_class)s, %(source)s,"
+            " CASE WHEN %(status)s = 'completed' THEN now() END)",
+            topic=topic, minutes=minutes, **given,
+        )  # fmt: skip
+
+
+def test_jobs_that_came_twice_are_told_from_topics_that_come_again(scene: PublishedScene) -> None:
+    database = scene.database
+    sources = Sources(database, database)
+    assert duplicate_review(sources, open_site=scene.open_site).verdict == "not_enough_data"
+    add_job(database, "The weekly letter", 2_900, status="completed", key="a")
+    add_job(database, "The weekly letter", 60, key="b")
+    add_job(database, "Alone", 50, status="error", error_class="content_too_alike")
+    found = duplicate_review(sources, open_site=scene.open_site)
+    assert (found.verdict, found.results()["topics_twice"]) == ("ok", 1)
+    add_job(database, "Sent  twice ", 30)
+    add_job(database, "sent twice", 25, source="retry")
+    found = duplicate_review(sources, open_site=scene.open_site)
+    assert found.verdict == "warning"
+    results = found.results()
+    assert (results["jobs"], results["jobs_with_key"], results["jobs_refused_as_alike"], results["jobs_created_at_once"], results["keys_twice"]) == (5, 2, 1, 1, 0)  # fmt: skip
+    first = found.topics.frame.iloc[0]
+    assert (first["jobs"], first["producers"], first["without_key"]) == (2, "cms, retry", 2)
+    assert "runbook jobs cancel" in first["first_action"]
+    assert duplicate_review(sources, within_minutes=1, open_site=scene.open_site).verdict == "ok"
+    # Ours cannot hold a key twice; a table of somebody else's may.
+    with database.transaction() as transaction:
+        transaction.run("DROP INDEX content_jobs_idempotency_key")
+    add_job(database, "Another topic", 20, key="b")
+    found = duplicate_review(sources, within_minutes=1, open_site=scene.open_site)
+    assert (found.verdict, found.results()["keys_twice"]) == ("warning", 1)
+    assert "b" in repr(found.keys)
+
+
+def test_posts_that_are_there_twice_name_the_first_safe_action(scene: PublishedScene) -> None:
+    scene.add_healthy(2)
+    alike, doubled = scene.add_bad("too alike"), scene.add_bad("doubled")
+    found = duplicate_review(Sources(scene.database, scene.database), open_site=scene.open_site)
+    assert (found.verdict, found.check.parameters) == ("critical", {"kinds": "doubled"})
+    rows = {row["post"]: row["first_action"] for row in found.posts.frame.to_dict("records")}
+    assert rows.keys() == {str(alike), str(doubled)}
+    assert 'kinds="doubled"' in rows[str(doubled)]
+    assert 'kinds="too alike"' in rows[str(alike)]
+
+
+def test_a_pipeline_that_is_not_ours_says_in_words_what_it_lacks(
+    new_database: Any, database: Database, tmp_path: Path
+) -> None:
+    for shape in (UUID_KEYS, BARE):
+        theirs = shape.make(new_database)
+        with open_sources(attached_settings(theirs, shape, tmp_path, database)) as sources:
+            for found in (duplicate_review(sources), content_review(sources)):
+                assert found.verdict in ("ok", "warning", "not_enough_data", "critical")
+                assert "does not exist" not in found.check.message
+                assert "Not known" in repr(content_review(sources).bad)
