@@ -20,6 +20,7 @@ import websocket
 from runbook_lib.database import Database
 from runbook_lib.incidents import copies, lab, records
 from runbook_lib.incidents.timeline import cells_by_hand, read_timeline
+from runbook_lib.procedures.runner import run
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings
 from runbook_lib.spool import open_spool
 
@@ -116,6 +117,8 @@ def test_cells_of_a_real_lab_are_in_the_timeline_and_procedures_stay_as_they_are
     )  # fmt: skip
     (by_hand,) = cells_by_hand(database)
     assert (by_hand["actor"], by_hand["notebook"]) == ("eve", "daily/failure_rate")
+    run("daily/failure_rate", database=database, settings=settings)
+    assert len(cells_by_hand(database)) == 1
 
     assert requests.get(f"{running.url}/api/contents", timeout=60).status_code == 403
     assert running.ask("POST", "/api/terminals").status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,12 +15,16 @@ import pytest
 from fixture_procedures import write_procedure
 
 from benchmarks.incident_scene import Kernel, running_kernel
+from runbook_lib.archive.entries import find_entry
 from runbook_lib.archive.store import open_store
 from runbook_lib.archive.verification import verify_archive
 from runbook_lib.database import Database
+from runbook_lib.health.context import Context
+from runbook_lib.health.sources import Sources
 from runbook_lib.incidents import copies, records
+from runbook_lib.incidents.closing import close_incident
 from runbook_lib.incidents.timeline import cells_by_hand, read_timeline
-from runbook_lib.procedures.runner import run
+from runbook_lib.policy import Policy
 from runbook_lib.sandbox.proxy import NetworkProxy
 from runbook_lib.settings import Settings
 from runbook_lib.spool import open_spool
@@ -31,7 +36,14 @@ LOOKS = (
     "raise ValueError('password={SECRET}')",
     "conclude({'jobs': 3}, verdict='critical', summary='Three jobs wait.')",
 )
-DIES = ("import os, signal", "%reset -f", "import os; os.kill(os.getpid(), 9)", "1 + 1")
+# Somebody pauses a provider from a cell.
+PAUSES = (
+    "from runbook_lib.changes import admin_action\nfrom runbook_lib.database import open_database\n"
+    "from runbook_lib.settings import current_actor, load_settings\n"
+    "with admin_action(open_database(load_settings()), actor=current_actor(), action='pause_provider') as done:\n"
+    "    done.before, done.after = {'paused': False}, {'paused': True}"
+)
+DIES = (PAUSES, "%reset -f", "import os; os.kill(os.getpid(), 9)", "1 + 1")
 
 
 @pytest.fixture
@@ -101,6 +113,31 @@ def test_every_executed_cell_is_in_the_timeline_of_two_people_and_a_killed_kerne
     assert all(each["seconds"] is not None for each in found if each["status"] != "lost")
     assert SECRET not in json.dumps(found, default=str)
     assert not open_spool(settings).waiting()
+    _closes_well(database, settings, incident)
+
+
+def _closes_well(database: Database, settings: Settings, incident: str) -> None:
+    """The copies go to the archive, with what a cell changed under its person's name."""
+    with Context(settings, Policy(), Sources(database, database)) as context:
+        closed = close_incident(context, incident, "ana", "The worker was started again.")
+    runs = [find_entry(database, run_id) for run_id in closed.runs]
+    assert [(run["procedure"], run["actor"], run["status"]) for run in runs] == [
+        ("fixture/looks", "ana", "failed"),
+        ("fixture/dies", "Ben Ó", "killed"),
+        ("daily/health_check", "Ben Ó", "failed"),
+    ]
+    assert [run["verdict"] for run in runs] == ["critical", None, None]
+    with database.transaction(read_only=True) as transaction:
+        (action,) = transaction.rows(
+            "SELECT action_id, run_id::text, actor, outcome FROM admin_actions"
+        )
+        entered = transaction.value(
+            "SELECT entry FROM archive_entries WHERE subject = %(run)s", run=action.run_id
+        )
+    assert (action.run_id, action.actor, action.outcome) == (runs[1]["run_id"], "Ben Ó", "done")
+    assert f"admin_actions/{action.action_id}" in entered
+    assert SECRET not in closed.post_mortem.read_text()
+    assert verify_archive(database, open_store(settings), settings).findings == []
 
 
 @pytest.fixture
@@ -150,10 +187,17 @@ def test_a_procedure_opened_where_it_is_kept_is_recorded_too_and_a_run_is_not_re
     database: Database, settings: Settings
 ) -> None:
     assert settings.runbook_procedures is not None
-    with running_kernel(settings.runbook_procedures / "fixture/looks.ipynb", environment(settings), named=False) as kernel:  # fmt: skip
+    path, of_a_run = (
+        settings.runbook_procedures / "fixture/looks.ipynb",
+        {"RUNBOOK_RUN_ID": str(uuid.uuid4())},
+    )
+    with (
+        running_kernel(path, environment(settings), named=False) as kernel,
+        running_kernel(path, {**environment(settings), **of_a_run}) as runner,
+    ):
         for number in (1, 2, 3):
             assert kernel.execute(number, save=False) == "ok"
-    run("fixture/dies", database=database, settings=settings)
+            assert runner.execute(number, save=False) == "ok"
     found = cells_by_hand(database)
     assert [(each["actor"], each["notebook"], each["cell_number"]) for each in found] == [
         ("eve", "fixture/looks", number) for number in (3, 2, 1)

@@ -154,10 +154,12 @@ def test_each_responder_has_copies_of_their_own_and_joining_again_keeps_them(
 def test_an_incident_opens_while_the_database_is_away_and_is_filed_afterwards(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = asked("open", "--title", "It began earlier", "--severity", "minor")
     monkeypatch.setenv("DATABASE_URL", "postgresql://runbook:hidden-word@127.0.0.1:1/runbook")
     load_settings.cache_clear()
+    assert asked("note", before["incident"][-5:], "Now the database is gone, too.")["waits"]
+    assert asked("join", before["incident"], "--actor", "ben")["waits"]
     answer = asked("open", "--title", "The database is gone", "--severity", "critical")
-    assert "waits" in answer
     assert answer["waits"]
     asked("note", answer["incident"], "Called the provider.")
     said = CliRunner().invoke(command, ["update", answer["incident"]], standalone_mode=False).stdout
@@ -167,6 +169,7 @@ def test_an_incident_opens_while_the_database_is_away_and_is_filed_afterwards(
     found = records.find_incident(database, answer["incident"])
     assert found.filed_late
     assert [each["said"] for each in read_timeline(database, found.incident)][1:] == ["Called the provider."]  # fmt: skip
+    assert [each["kind"] for each in read_timeline(database, before["incident"])] == ["opened", "note", "joined"]  # fmt: skip
 
 
 def test_what_is_no_incident_is_refused_in_words(context: Context) -> None:
@@ -266,7 +269,7 @@ def test_closing_archives_the_copies_as_they_were_run_and_drafts_the_post_mortem
     assert run["parameters"] == {"days": 3}
     assert (run["status"], run["error"]) == ("failed", "Only 2 of 4 cells ran.")
     text, page = closed.post_mortem.read_text(), closed.page.read_text()
-    for said in ("of them given up | 1", "pause_provider openai", '"paused": true', "The key was renewed.",
+    for said in ("of them given up | 1", "action |  | pause provider openai (done)", "pause_provider openai", '"paused": true', "The key was renewed.",
                  f"runbook archive open {run_id}", "openai_quota_exhausted"):  # fmt: skip
         assert said in text, said
     assert "<script" not in page

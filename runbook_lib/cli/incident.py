@@ -12,7 +12,7 @@ from runbook_lib.cli.output import actor_option, json_option, print_json, print_
 from runbook_lib.cli.procedures import pairs
 from runbook_lib.database import open_reachable_or_not
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, UsageError
-from runbook_lib.incidents import copies, drafts, lab, records
+from runbook_lib.incidents import copies, drafts, known, lab, records
 from runbook_lib.incidents.copies import Copies
 from runbook_lib.incidents.facts import IncidentFacts, gather_facts
 from runbook_lib.incidents.impact import measure_impact
@@ -57,6 +57,7 @@ def open_command(
             lead or who, who, began_at=moment(began, datetime.now(UTC)) if began else None, alert=alert,
         )  # fmt: skip
         waits = records.open_incident(database, open_spool(settings), new)
+        known.remember(settings, new)
         made = copies.make_copies(settings, new.incident, who, new.procedure, new.parameters)
     _say_where(settings, new.incident, who, made, [*notices, *made.notices], waits, as_json)
 
@@ -70,9 +71,10 @@ def join(incident_id: str, actor: str | None, as_json: bool) -> None:
     settings, who = load_settings(), current_actor(actor)
     with open_reachable_or_not(settings, "runbook incident") as database:
         spool = open_spool(settings)
-        found = records.find_or_waiting(database, spool, incident_id)
+        found = known.find_known(database, settings, incident_id)
         _refuse_closed(found)
         new = copies.folder_of(settings, found.incident, who) is None
+        known.remember(settings, found)
         made = copies.make_copies(settings, found.incident, who, found.procedure, found.parameters)
         waits = None
         if new:
@@ -93,7 +95,7 @@ def copy(incident_id: str, procedure: str, given: tuple[str, ...], actor: str | 
 
     settings, who = load_settings(), current_actor(actor)
     with open_reachable_or_not(settings, "runbook incident") as database:
-        found = records.find_or_waiting(database, open_spool(settings), incident_id)
+        found = known.find_known(database, settings, incident_id)
         _refuse_closed(found)
         folder = copies.make_copies(settings, found.incident, who).folder
         declared = catalogue.find(procedure, settings)
@@ -113,7 +115,7 @@ def note(incident_id: str, text: tuple[str, ...], actor: str | None, as_json: bo
     said = sys.stdin.read() if text == ("-",) else " ".join(text)
     with open_reachable_or_not(settings, "runbook incident") as database:
         spool = open_spool(settings)
-        found = records.find_or_waiting(database, spool, incident_id)
+        found = known.find_known(database, settings, incident_id)
         waits = records.add_entry(database, spool, found.incident, "note", who, said)
     if as_json:
         print_json({"incident": found.incident, "waits": waits})
@@ -289,8 +291,7 @@ def _context(settings: Settings) -> Any:
 
 
 def _facts(context: Any, incident_id: str) -> IncidentFacts:
-    spool = open_spool(context.settings)
-    found = records.find_or_waiting(context.sources.bookkeeping, spool, incident_id)
+    found = known.find_known(context.sources.bookkeeping, context.settings, incident_id)
     return gather_facts(context, found)
 
 

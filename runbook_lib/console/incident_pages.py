@@ -15,7 +15,7 @@ from runbook_lib.console.run_pages import ARCHIVED_POLICY
 from runbook_lib.errors import NotFoundError, RunbookError, UsageError
 from runbook_lib.health.alerts import show_alert
 from runbook_lib.health.context import Context
-from runbook_lib.incidents import copies, drafts, records
+from runbook_lib.incidents import copies, drafts, known, records
 from runbook_lib.incidents.closing import close_incident
 from runbook_lib.incidents.draft_page import as_page
 from runbook_lib.incidents.facts import IncidentFacts, gather_facts
@@ -53,6 +53,7 @@ def open_incident(
             caller.actor, alert=alert,
         )  # fmt: skip
         records.open_incident(context.sources.bookkeeping, open_spool(context.settings), new)
+        known.remember(context.settings, new)
         made = copies.make_copies(
             context.settings, new.incident, caller.actor, new.procedure, new.parameters
         )
@@ -72,7 +73,7 @@ def show_incident(
     return house.pages.show(
         request, "incident.html.j2", title=f"Incident {found.incident}",
         live_seconds=5 if found.status == "open" else 0, incident=found, facts=facts, drafts=DRAFTS,
-        entries=facts.entries[:-ENTRIES_SHOWN - 1:-1], entry_count=len(facts.entries),
+        entries=facts.timeline[: -ENTRIES_SHOWN - 1 : -1], entry_count=len(facts.timeline),
         folders=copies.folders(context.settings, found.incident), severity_words=records.SEVERITIES,
     )  # fmt: skip
 
@@ -141,6 +142,7 @@ def join(house: TheHouse, context: TheContext, caller: TheCaller, incident: str)
 
     def work(found: records.Incident) -> None:
         new = copies.folder_of(context.settings, found.incident, caller.actor) is None
+        known.remember(context.settings, found)
         copies.make_copies(context.settings, found.incident, caller.actor, found.procedure, found.parameters)  # fmt: skip
         if new:
             _add(context, found, "joined", caller.actor, f"{caller.actor} joined.")
@@ -189,8 +191,7 @@ def _after(
 
 
 def _find(context: Context, incident: str) -> records.Incident:
-    spool = open_spool(context.settings)
-    return records.find_or_waiting(context.sources.bookkeeping, spool, incident)
+    return known.find_known(context.sources.bookkeeping, context.settings, incident)
 
 
 def _add(context: Context, found: records.Incident, kind: str, actor: str, said: str) -> None:

@@ -88,7 +88,7 @@ def post_mortem(facts: IncidentFacts, public_url: str | None = None) -> str:
             _causes(facts),
             "## Timeline",
             "Times are UTC. A cell is one step of a notebook.",
-            _table(["at", "who", "what", "how it went", "said"], [_line(each) for each in facts.entries]),
+            _table(["at", "who", "what", "how it went", "said"], [_line(each) for each in facts.timeline]),
             "## Evidence",
             _evidence(facts, public_url),
             "## Actions, with before and after",

@@ -36,6 +36,13 @@ class IncidentFacts:
         return [each for each in self.entries if each["kind"] == "cell"]
 
     @property
+    def timeline(self) -> list[dict[str, Any]]:
+        """The entries in order, and between them what was changed and run without a working copy."""
+        others = [_of_action(each) for each in self.actions]
+        others += [_of_run(each) for each in self.runs if each["trigger"] != "incident"]
+        return sorted([*self.entries, *others], key=lambda each: each["at"])
+
+    @property
     def responders(self) -> list[str]:
         """Who took part, in the order in which they came."""
         return list(dict.fromkeys(each["actor"] for each in self.entries))
@@ -57,6 +64,19 @@ class IncidentFacts:
         return Counter(each["notebook"] or "a notebook without a name" for each in self.cells)
 
 
+def _of_action(action: dict[str, Any]) -> dict[str, Any]:
+    words = [action["action"].replace("_", " "), action["target"], f"({action['outcome']})"]
+    said = " ".join(filter(None, words)) + (f": {action['reason']}" if action["reason"] else "")
+    return {**_NOTHING, "kind": "action", "at": action["acted_at"], "actor": action["actor"], "said": said}  # fmt: skip
+
+
+def _of_run(run: dict[str, Any]) -> dict[str, Any]:
+    found = f", found {run['verdict']}" if run["verdict"] else ""
+    said = f"{run['procedure']} {run['status']}{found}".replace("_", " ")
+    return {**_NOTHING, "kind": "run", "at": run["started_at"], "actor": run["actor"], "said": said}
+
+
+_NOTHING: dict[str, Any] = {"filed_late": False, "status": None, "verdict": None, "error": None}
 _NOT_CHANGES = ("acknowledge_alert",)
 
 

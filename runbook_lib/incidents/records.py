@@ -32,9 +32,6 @@ LONGEST_NOTE_CHARACTERS = 2_000
 WRITE_DEADLINE_SECONDS = 10.0
 # No vowels, nothing that is taken for something else when it is read out over a telephone.
 _ID_CHARACTERS = "bcdfghjkmnpqrstvwxz23456789"
-_ID = re.compile(rf"\d{{4}}-\d\d-\d\d-[{_ID_CHARACTERS}]{{5}}")
-# An incident that was opened while the database was away may wait in the spool.
-_AWAY_OR_ABSENT: tuple[type[Exception], ...] = (NotFoundError, *UNWRITABLE)
 _BEGINNING = re.compile(r"[0-9a-z-]{3,20}")
 
 
@@ -168,30 +165,6 @@ def find_incident(database: Database, wanted: str) -> Incident:
     if len(rows) > 1:
         raise UsageError(f"Several incidents begin with {wanted}; give all of the id.")
     return Incident(**_plain(rows[0]._asdict()))
-
-
-def waiting_incident(spool: Spool, wanted: str) -> Incident | None:
-    """The same from what waits in the spool while the database is away; None when it is not there."""
-    for entry in spool.entries():
-        if entry.kind == SPOOL_KIND and wanted in (entry.content["incident"], entry.content["incident"][-5:]):  # fmt: skip
-            found = dict(entry.content, parameters=json.loads(entry.content["parameters"]))
-            moments = {name: datetime.fromisoformat(found[name]) for name in ("began_at", "opened_at")}  # fmt: skip
-            return Incident(**{**found, **moments, "filed_late": True})
-    return None
-
-
-def find_or_waiting(database: Database, spool: Spool, wanted: str) -> Incident:
-    """An incident, also while the database is away, if it was opened here meanwhile or its id is whole."""
-    try:
-        return find_incident(database, wanted)
-    except _AWAY_OR_ABSENT:
-        if (waiting := waiting_incident(spool, wanted.strip().lower())) is None:
-            raise
-        return waiting
-
-
-def is_id(text: str) -> bool:
-    return bool(_ID.fullmatch(text))
 
 
 def run_of_copy(incident: str, actor: str, notebook: str) -> str:

@@ -19,7 +19,7 @@ from runbook_lib.archive import chain
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Connection, Database, Transaction
 from runbook_lib.database.statements import load
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import DatabaseUnreachable, RunbookError
 from runbook_lib.processes import boot_id
 from runbook_lib.spool import Entry as SpoolEntry
 from runbook_lib.spool import Spool
@@ -101,7 +101,6 @@ class Timeline:
         return False
 
     def _write_now(self, record: dict[str, Any]) -> bool:
-        # A connection that was kept may have been ended meanwhile; a new one tells whether it is away.
         for _ in range(2 if self._connection is not None else 1):
             try:
                 with self._connect().transaction(
@@ -109,8 +108,12 @@ class Timeline:
                 ) as writing:
                     write_entry(writing, record, filed_late=False)
                 return True
+            except DatabaseUnreachable:
+                # One that was kept may have been ended meanwhile; a new one tells whether it is away.
+                self._let_go()
             except (RunbookError, psycopg2.Error, OSError):
                 self._let_go()
+                break
         self._away_until = time.monotonic() + AWAY_SECONDS
         return False
 
