@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from old_runs import AWKWARD, add_week
 
 from runbook_lib import changes
 from runbook_lib.database import Database
-from runbook_lib.errors import PlanRefused, UsageError
+from runbook_lib.errors import CouldNotBeDone, PlanRefused, UsageError
 from runbook_lib.health.rollup import refresh
 from runbook_lib.health.sources import Sources
 from runbook_lib.maintenance import clean_up, parquet_files, run_exports
+from runbook_lib.maintenance.job_runs_review import job_runs_review
 from runbook_lib.settings import load_settings
 
 KIND = clean_up.CleanUp.name
@@ -288,20 +288,70 @@ def ids_in_files(home: Path) -> set[str]:
         return {row[0] for row in parquet.execute(f"SELECT job_id::VARCHAR FROM '{folder}/*.parquet'").fetchall()}  # fmt: skip
 
 
-def test_a_full_disk_ends_the_export_and_nothing_hangs(weeks: Database, home: Path) -> None:
+def test_a_folder_that_takes_no_export_is_told_and_nothing_is_removed(weeks: Database) -> None:
     folder = load_settings().run_exports / "job_runs"
     folder.parent.mkdir(parents=True)
     folder.write_text("no folder")
-    done = threading.Event()
-    plan = planned(weeks)
-    result: list[Any] = []
+    result = applied(weeks, planned(weeks))
+    assert (result.status, runs(weeks)) == ("failed", 150)
+    assert "RUNBOOK_RUN_EXPORTS" in result.failures[0]["error"]
 
-    def apply() -> None:
-        try:
-            result.append(applied(weeks, plan))
-        finally:
-            done.set()
 
-    threading.Thread(target=apply, daemon=True).start()
-    assert done.wait(60)
-    assert (result[0].status, runs(weeks)) == ("failed", 150)
+def test_a_file_that_cannot_be_written_ends_the_export_instead_of_waiting_at_the_pipe(
+    weeks: Database, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken.parquet"
+    taken.mkdir()
+
+    def write() -> None:
+        with (
+            weeks.transaction(read_only=True) as transaction,
+            parquet_files.open_parquet() as parquet,
+        ):
+            copy_out = run_exports._statements(transaction, first_old(weeks)).copy_out
+            columns = run_exports._columns(transaction)
+            parquet_files.write(parquet, transaction, copy_out, columns, taken)
+
+    with pytest.raises(CouldNotBeDone, match="could not be written"):
+        write()
+    assert list(tmp_path.glob("*.pipe")) == []
+
+
+def test_the_review_says_what_there_is_what_may_go_and_where_it_went(
+    weeks: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", weeks.url)
+    sources = Sources(weeks, weeks)
+    before = job_runs_review(sources)
+    results = before.results()
+    assert (results["runs"], results["old_runs"], results["due_runs"], results["waiting_runs"]) == (
+        150,
+        110,
+        110,
+        0,
+    )
+    assert (before.verdict, before.check.procedure) == ("warning", "weekly/cleanup")
+    assert sorted(before.partitions.frame["then"]) == [
+        "is dropped whole",
+        "is dropped whole",
+        "kept",
+    ]
+    assert before.weeks_chart().words.startswith("3 weeks of history")
+    assert "150 runs in all" in before._repr_html_()
+    applied(weeks, planned(weeks))
+    after = job_runs_review(sources)
+    assert (after.verdict, after.results()["due_runs"], after.results()["runs"]) == ("ok", 0, 40)
+    assert after.exports.frame["rows_removed"].tolist() == [50, 60]
+    young = job_runs_review(sources, keep_days=40, old_days=5)
+    assert young.results()["old_runs"] == 40
+
+
+def test_the_review_of_nothing_and_of_a_database_that_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    empty = job_runs_review(Sources(database, database))
+    assert (empty.verdict, empty.results()["runs"], empty.results()["due_runs"]) == ("ok", 0, 0)
+    assert empty.weeks_chart().words == "There is no week of history yet."
+    away = Database("postgresql://somebody:guess@127.0.0.1:1/nowhere")
+    gone = job_runs_review(Sources(away, away))
+    assert (gone.verdict, gone.results()["due_runs"]) == ("not_enough_data", None)
+    assert "guess" not in repr(gone) + gone._repr_html_()

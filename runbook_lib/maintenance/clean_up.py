@@ -76,6 +76,11 @@ class CleanUp(StepwiseKind):
                     removed = exports.remove(old)
                 except psycopg2.Error as error:
                     raise CouldNotBeDone(_words(old, error)) from error
+                except OSError as error:
+                    raise CouldNotBeDone(
+                        f"{old.relation} was not cleaned up: {folder} does not take its export: {error.strerror or error}. "
+                        "Nothing was removed; free some room or set RUNBOOK_RUN_EXPORTS to another folder."
+                    ) from error
                 return ChangedRow(row.key, before=row.seen, after=vars(removed))
 
             yield clean

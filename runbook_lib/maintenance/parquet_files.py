@@ -27,7 +27,6 @@ MEMORY_LIMIT = "256MB"
 # What goes through the pipe at a time.
 _PIPE_BYTES = 1 << 20
 _UTC = "SET TimeZone = 'UTC'"
-_CHECKSUM = {"row_checksum": "BIGINT"}
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,9 @@ class Totals:
 
 @dataclass(frozen=True)
 class FileTotals:
-    """What a file holds, and how many of its rows are not what their checksum says."""
+    """What a file holds."""
 
     totals: Totals
-    wrong_rows: int
     oldest: str | None
     newest: str | None
 
@@ -134,26 +132,25 @@ def totals(parquet: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: 
     statement = _filled(
         "totals",
         file=_text(str(file)),
-        texts=", ".join(_checked_text(column) for column in columns),
+        checksum=_checksum(columns),
         sums=", ".join(f"sum({_name(name)})::VARCHAR" for name in summed) or "NULL",
     )
     row = parquet.execute(statement).fetchone()
     assert row is not None
-    rows, wrong, checksum, oldest, newest, *sums = row
+    rows, checksum, oldest, newest, *sums = row
     return FileTotals(
-        Totals(rows, Decimal(checksum), dict(zip(summed, map(_decimal, sums), strict=True))),
-        wrong, oldest, newest,
+        Totals(rows, Decimal(checksum), dict(zip(summed, map(_decimal, sums), strict=True))), oldest, newest
     )  # fmt: skip
 
 
 def keys(
-    parquet: duckdb.DuckDBPyConnection, file: Path, batch_rows: int
+    parquet: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path, batch_rows: int
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Job, attempt, time and checksum of the file's rows, a batch at a time."""
     reading = parquet.cursor()
     try:
         reading.execute(_UTC)
-        reading.execute(_filled("keys", file=_text(str(file))))
+        reading.execute(_filled("keys", file=_text(str(file)), checksum=_checksum(columns)))
         while batch := reading.fetchmany(batch_rows):
             yield batch
     finally:
@@ -164,6 +161,10 @@ def sha256_of(file: Path) -> str:
     """The digest of a file's bytes."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _checksum(columns: Sequence[Column]) -> str:
+    return _filled("checksum", texts=", ".join(_checked_text(column) for column in columns))
 
 
 def _checked_text(column: Column) -> str:
@@ -178,7 +179,7 @@ def _checked_text(column: Column) -> str:
 
 
 def _types(columns: Sequence[Column]) -> str:
-    named = {column.name: column.file_type for column in columns} | _CHECKSUM
+    named = {column.name: column.file_type for column in columns}
     return "{" + ", ".join(f"{_text(name)}: {_text(each)}" for name, each in named.items()) + "}"
 
 

@@ -50,8 +50,8 @@ SELECT set_config(name, value, true)
 FROM (VALUES ('datestyle', 'ISO, YMD'), ('timezone', 'UTC'), ('extra_float_digits', '1'), ('client_encoding', 'UTF8')) AS wanted (name, value);
 
 -- name: columns
--- Each column of job_runs: its type in the file, and how the server and the file make the text that the
--- checksum of a row stands on. Times in seconds go in as whole microseconds. `summed` have a sum.
+-- Each column of job_runs that is exported, its type in the file, and whether it has a sum. A generated
+-- column is not: it is made again wherever its rows go.
 SELECT
     attname::text AS name,
     CASE
@@ -64,12 +64,13 @@ SELECT
     type IN ('smallint', 'integer', 'bigint') OR type LIKE 'numeric(%%' AS summed
 FROM pg_attribute
 CROSS JOIN LATERAL (SELECT format_type(atttypid, atttypmod) AS type) AS types
-WHERE attrelid = 'job_runs'::regclass AND attnum > 0 AND NOT attisdropped
+WHERE attrelid = 'job_runs'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 ORDER BY attnum;
 
 -- name: statements
--- The statements about one table: copying its old rows out with a checksum each, counting and summing
--- them, locking it against writers, dropping it, and deleting exactly rows that a file holds.
+-- The statements about one table: copying its old rows out, counting, summing and checksumming them,
+-- locking it against writers, dropping it, and deleting exactly rows that a file holds. The checksum of a
+-- row stands on the text of its columns; times in seconds go in as whole microseconds.
 WITH columns AS (
     SELECT
         string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS names,
@@ -84,11 +85,11 @@ WITH columns AS (
             FILTER (WHERE type IN ('smallint', 'integer', 'bigint') OR type LIKE 'numeric(%%') AS sums
     FROM pg_attribute
     CROSS JOIN LATERAL (SELECT format_type(atttypid, atttypmod) AS type) AS types
-    WHERE attrelid = 'job_runs'::regclass AND attnum > 0 AND NOT attisdropped
+    WHERE attrelid = 'job_runs'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 )
 SELECT
-    format('COPY (SELECT %%s, %%s AS row_checksum FROM %%s WHERE execution_time < %%L) TO STDOUT WITH (FORMAT csv, NULL ''\N'')',
-        names, checksum, relation, %(border)s::timestamptz) AS copy_out,
+    format('COPY (SELECT %%s FROM %%s WHERE execution_time < %%L) TO STDOUT WITH (FORMAT csv, NULL ''\N'')',
+        names, relation, %(border)s::timestamptz) AS copy_out,
     format('SELECT count(*) AS rows, coalesce(sum(%%s), 0) AS checksum, jsonb_build_object(%%s) AS sums FROM %%s WHERE execution_time < %%L',
         checksum, sums, relation, %(border)s::timestamptz) AS totals,
     format('LOCK TABLE %%s IN SHARE MODE', relation) AS keep_writers_out,
