@@ -42,6 +42,12 @@ def require_command(words: list[str]) -> None:
     """Fails unless the words name a command, its subcommands and its options."""
     command: click.Command = runbook
     for position, word in enumerate(words):
+        if command.context_settings.get("ignore_unknown_options"):
+            # `demo` and `rehearse do` run any command over another place.
+            inner = words[position + 1 :] if word == "do" else words[position:]
+            if inner and inner[0] in COMMANDS:
+                require_command(inner)
+            return
         if not isinstance(command, click.Group):
             options = {option for parameter in command.params for option in parameter.opts}
             unknown = {word for word in words[position:] if word.startswith("-")} - options

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from runbook_lib.procedures.workplace import Workplace
 
 _SQL = statements("start_page")
-TRIAGE = "emergency/system_down"
+TRIAGE, ITSELF = "emergency/system_down", "start/which_procedure"
 MOST_ANSWERS, MOST_ALERTS = 5, 20
 _SYMPTOMS = re.compile(r"## Symptoms and impact\s+(.*?)(?=\n## |\Z)", re.DOTALL)
 _WORD = re.compile(r"[a-z]{3,}")
@@ -185,6 +185,8 @@ def _by_words(text: str, entries: tuple[Entry, ...]) -> list[Answer]:
     spread = Counter(stem for each in entries for stem in asked if stem in each.words)
     scored = []
     for each in entries:
+        if each.name == ITSELF:
+            continue
         shared = [stem for stem in asked if stem in each.words]
         score = sum(each.words[stem] * math.log(1 + len(entries) / spread[stem]) for stem in shared)
         if shared:
