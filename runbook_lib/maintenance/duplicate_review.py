@@ -13,10 +13,10 @@ from psycopg2.errors import InsufficientPrivilege
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
+from runbook_lib.health.answers import LONGEST_PROBLEM_CHARACTERS, Answer, table
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.answer import LONGEST_PROBLEM_CHARACTERS, Answer, table
 from runbook_lib.maintenance.content_review import BadPost, ContentReview, content_review
 from runbook_lib.maintenance.published_posts import OpenSite
 from runbook_lib.pipeline.posts import site_of_settings

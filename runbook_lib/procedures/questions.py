@@ -14,7 +14,7 @@ import psycopg2
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import Statement, read_statements
 from runbook_lib.errors import RunbookError, UsageError
-from runbook_lib.health.answers import verdict_box
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.metrics import records
 from runbook_lib.health.tables import Table
@@ -27,27 +27,23 @@ if TYPE_CHECKING:
 LONGEST_ANSWER_ROWS = 1000
 
 
-@dataclass(frozen=True)
-class Question:
+@dataclass(frozen=True, repr=False)
+class Question(Answer):
     """What a statement answered. `value` is what is judged: the first figure of the first row."""
 
     check: Check
     table: Table
     value: float | None = None
 
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
-
     def results(self) -> dict[str, Any]:
         """The rows and the figure, for the record."""
         return {"value": self.value, "rows": records(self.table.frame)}
 
     def __repr__(self) -> str:
-        return f"{self.verdict}: {self.check.message}\n{self.table!r}"
+        return f"{super().__repr__()}\n{self.table!r}"
 
     def _repr_html_(self) -> str:
-        return verdict_box(self.verdict, self.check.message) + self.table._repr_html_()
+        return super()._repr_html_() + self.table._repr_html_()
 
 
 def ask(

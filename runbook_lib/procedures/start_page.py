@@ -6,7 +6,6 @@ their *Symptoms and impact* say. Error texts go through the error guide.
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from collections import Counter
@@ -21,6 +20,7 @@ from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.statements import load as statements
 from runbook_lib.errors import RunbookError
 from runbook_lib.health.alerts.messages import procedure_command
+from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check
 from runbook_lib.health.tables import Table
 from runbook_lib.pipeline.error_guide import UNKNOWN, Scenario, scenario_of_text
@@ -57,7 +57,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Way:
     """A procedure to open, and why."""
 
     procedure: str
@@ -65,19 +65,15 @@ class Answer:
     first: str | None = None
 
 
-@dataclass(frozen=True)
-class StartPage:
+@dataclass(frozen=True, repr=False)
+class StartPage(Answer):
     """Which procedure to open. Shown in a notebook, it is the answer."""
 
     check: Check
-    answers: tuple[Answer, ...]
+    answers: tuple[Way, ...]
     entries: tuple[Entry, ...]
-    alerts: tuple[Answer, ...]
+    alerts: tuple[Way, ...]
     problem: str | None = None
-
-    @property
-    def verdict(self) -> str:
-        return self.check.verdict
 
     @property
     def fitting(self) -> Table:
@@ -108,15 +104,6 @@ class StartPage:
             "known": len(self.entries),
             "problem": self.problem,
         }
-
-    def __repr__(self) -> str:
-        return f"{self.verdict}: {self.check.message}"
-
-    def _repr_html_(self) -> str:
-        verdict = html.escape(self.verdict)
-        return (
-            f'<div class="verdict verdict-{verdict}"><p>{html.escape(self.check.message)}</p></div>'
-        )
 
 
 def which_procedure(
@@ -179,7 +166,7 @@ def _stems(text: str) -> list[str]:
     ]
 
 
-def _by_words(text: str, entries: tuple[Entry, ...]) -> list[Answer]:
+def _by_words(text: str, entries: tuple[Entry, ...]) -> list[Way]:
     """Procedures whose words fit, rare words first; the usual measure of rarity in a collection."""
     asked = dict.fromkeys(_stems(text))
     spread = Counter(stem for each in entries for stem in asked if stem in each.words)
@@ -192,22 +179,22 @@ def _by_words(text: str, entries: tuple[Entry, ...]) -> list[Answer]:
         if shared:
             scored.append((score, each))
     scored.sort(key=lambda pair: (-pair[0], pair[1].name))
-    return [Answer(each.name, f"{each.title}. {each.when}") for _, each in scored[:MOST_ANSWERS]]
+    return [Way(each.name, f"{each.title}. {each.when}") for _, each in scored[:MOST_ANSWERS]]
 
 
-def _by_error(text: str, known: set[str]) -> list[Answer]:
+def _by_error(text: str, known: set[str]) -> list[Way]:
     scenario = scenario_of_text(text)
     if scenario is UNKNOWN:
         return []
     return [_of_scenario(scenario, known)]
 
 
-def _of_scenario(scenario: Scenario, known: set[str]) -> Answer:
+def _of_scenario(scenario: Scenario, known: set[str]) -> Way:
     procedure = scenario.procedure if scenario.procedure in known else TRIAGE
-    return Answer(procedure, f"{scenario.title}. {scenario.meaning}", scenario.first_action)
+    return Way(procedure, f"{scenario.title}. {scenario.meaning}", scenario.first_action)
 
 
-def _by_alert(workplace: Workplace, alert: str, entries: tuple[Entry, ...]) -> list[Answer]:
+def _by_alert(workplace: Workplace, alert: str, entries: tuple[Entry, ...]) -> list[Way]:
     """What the newest alert of this cause named, else the procedures whose card names such an alert."""
     try:
         with workplace.database.transaction(read_only=True) as transaction:
@@ -219,7 +206,7 @@ def _by_alert(workplace: Workplace, alert: str, entries: tuple[Entry, ...]) -> l
     return _by_words(re.sub(r"[._]", " ", alert), entries)[:2]
 
 
-def _open_alerts(workplace: Workplace) -> tuple[tuple[Answer, ...], str | None]:
+def _open_alerts(workplace: Workplace) -> tuple[tuple[Way, ...], str | None]:
     try:
         with workplace.database.transaction(read_only=True) as transaction:
             rows = transaction.rows(_SQL["open_alerts"], row_count=MOST_ALERTS)
@@ -228,16 +215,16 @@ def _open_alerts(workplace: Workplace) -> tuple[tuple[Answer, ...], str | None]:
     return tuple(_of_alert(row) for row in rows), None
 
 
-def _of_alert(row: Any) -> Answer:
+def _of_alert(row: Any) -> Way:
     procedure = row.procedure or TRIAGE
     since = f" since {row.since:%Y-%m-%d %H:%M} UTC" if hasattr(row, "since") else ""
     severity = f"{row.severity}, level {row.level}" if hasattr(row, "severity") else "its alert"
-    return Answer(
+    return Way(
         procedure, f"{row.cause}: {severity}{since}", procedure_command(procedure, row.parameters)
     )
 
 
-def _overall(asked: bool, answers: list[Answer], alerts: tuple[Answer, ...]) -> Check:
+def _overall(asked: bool, answers: list[Way], alerts: tuple[Way, ...]) -> Check:
     name = "start.procedure"
     if answers:
         first = answers[0]
@@ -253,7 +240,7 @@ def _overall(asked: bool, answers: list[Answer], alerts: tuple[Answer, ...]) -> 
     return Check(name, "ok", words, TRIAGE, procedure=TRIAGE)
 
 
-def _frame(answers: Iterable[Answer]) -> pandas.DataFrame:
+def _frame(answers: Iterable[Way]) -> pandas.DataFrame:
     import pandas
 
     rows = [{"open": each.procedure, "because": each.because, "first": each.first} for each in answers]  # fmt: skip
