@@ -349,6 +349,21 @@ def boot_id() -> str:
         return answer.stdout.strip() or "unknown"
 
 
+def process_is_gone(pid: int, boot: str | None) -> bool:
+    """Whether a process of this host has ended. One that was killed and that nobody has reaped is gone,
+    though it still has its number; so is every one of before the machine started again."""
+    import psutil
+
+    if boot != boot_id():
+        return True
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
 def _kept(marker: Path) -> bool:
     return _read(marker).get("boot_id") == boot_id() if marker.exists() else False
 

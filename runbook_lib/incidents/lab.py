@@ -32,7 +32,6 @@ OPTIONS = (
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
-    "--ServerApp.show_banner=False",
 )
 # It would ask whether to fetch news, whatever the options say.
 _PAGE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}

@@ -20,7 +20,7 @@ from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Connection, Database, Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.errors import DatabaseUnreachable, RunbookError
-from runbook_lib.processes import boot_id
+from runbook_lib.processes import boot_id, process_is_gone
 from runbook_lib.spool import Entry as SpoolEntry
 from runbook_lib.spool import Spool
 
@@ -206,14 +206,10 @@ def close_lost_cells(
 
 
 def _gone(row: Any) -> bool:
-    if row.boot_id != boot_id():
+    if process_is_gone(row.pid, row.boot_id):
         return True
     try:
-        process = psutil.Process(row.pid)
-        # A number may have gone to another process since; one that was killed may still have its own.
-        later = process.create_time() > row.at.timestamp() + 1
-        return later or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        # Its number may have gone to another process since.
+        return bool(psutil.Process(row.pid).create_time() > row.at.timestamp() + 1)
     except psutil.Error:
         return False

@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-import psutil
-
 from runbook_lib.archive import chain
 from runbook_lib.archive.filing import ArchivedAs
 from runbook_lib.archive.store import Store
@@ -28,7 +26,7 @@ from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, NotFoundError
 from runbook_lib.procedures.catalogue import Procedure
 from runbook_lib.procedures.evidence import Finding
-from runbook_lib.processes import boot_id
+from runbook_lib.processes import boot_id, process_is_gone
 from runbook_lib.spool import UNWRITABLE, Entry, Spool
 
 # A runner that is cut off from the database for longer is taken for lost; it puts that right at its end.
@@ -290,17 +288,7 @@ def close_lost(database: Database, run_id: str, finding: Finding, archived: Arch
 
 
 def _gone(row: Any) -> bool:
-    if row.host != socket.gethostname():
-        return False
-    if row.boot_id != boot_id():
-        return True
-    try:
-        # One that was killed and that nobody has reaped yet still has its id.
-        return psutil.Process(row.pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
+    return row.host == socket.gethostname() and process_is_gone(row.pid, row.boot_id)
 
 
 def _found(finding: Finding, archived: ArchivedAs) -> dict[str, Any]:
