@@ -22,6 +22,8 @@ from notebook_files import (
 )
 
 import runbook_lib
+from runbook_lib.pipeline.error_guide import SCENARIOS
+from runbook_lib.settings import PROJECT_DIRECTORY
 
 # The order of the parts; those that change something have more between them.
 HEADINGS = ["Symptoms and impact", "Operator's note", "Parameters", "Setup", "Look",
@@ -32,6 +34,9 @@ SQL_WORDS = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|FROM|WHERE)\b")
 MOST_CELLS, MOST_LINES = 25, 6
 # So many cells, the first answer among them, are on the first screen and a half.
 FIRST_ANSWER_CELL = 9
+CHAPTER_AND_NAME = re.compile(
+    r"\"((?:access|daily|emergency|monthly|release|start|troubleshooting|weekly)/[a-z_]+)\""
+)
 HEAVY = ("pandas", "matplotlib", "alembic", "papermill", "nbformat", "sqlalchemy", "numpy")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
@@ -161,6 +166,24 @@ def test_it_is_within_its_review(path: Path) -> None:
     card = card_of(path)
     assert not card.overdue(card.reviewed_on)
     assert card.overdue(date(card.next_review.year + 1, 1, 1))
+
+
+def test_every_procedure_is_found_from_the_page_and_from_another_procedure() -> None:
+    page = (PROJECT_DIRECTORY / "notebooks" / "README.md").read_text("utf-8")
+    linked = {
+        (path.parent / target).resolve()
+        for path in NOTEBOOKS for target in re.findall(r"\]\(([^)#]+)", prose(path))
+    }  # fmt: skip
+    assert [name_of(path) for path in NOTEBOOKS if f"]({name_of(path)}.ipynb)" not in page] == []
+    assert [name_of(path) for path in NOTEBOOKS if path.resolve() not in linked] == []
+
+
+def test_every_procedure_that_the_code_names_is_there() -> None:
+    """What a check, the error guide, an alert or a schedule leads to."""
+    named = {scenario.procedure for scenario in SCENARIOS}
+    for file in (PROJECT_DIRECTORY / "runbook_lib").rglob("*.py"):
+        named |= set(CHAPTER_AND_NAME.findall(file.read_text("utf-8")))
+    assert named - {name_of(path) for path in NOTEBOOKS} == set()
 
 
 @pytest.mark.parametrize("name", runbook_lib.NOTEBOOK_NAMES)

@@ -23,7 +23,7 @@ from runbook_lib.health.alerts.messages import procedure_command
 from runbook_lib.health.answers import Answer
 from runbook_lib.health.checks import Check
 from runbook_lib.health.tables import Table
-from runbook_lib.pipeline.error_guide import UNKNOWN, Scenario, scenario_of_text
+from runbook_lib.pipeline.error_guide import SCENARIOS, UNKNOWN, Scenario, scenario_of_text
 from runbook_lib.procedures import catalogue
 from runbook_lib.settings import load_settings
 
@@ -39,9 +39,9 @@ _SYMPTOMS = re.compile(r"## Symptoms and impact\s+(.*?)(?=\n## |\Z)", re.DOTALL)
 _WORD = re.compile(r"[a-z]{3,}")
 # Words are compared by their beginnings, so that "failing" finds "fails".
 _STEM_CHARACTERS = 5
-_EVERYWHERE = frozenset(re.findall(r"\w+", "the and that this with for not are was has have does from when what which nothing open run"))  # fmt: skip
+_EVERYWHERE = frozenset(re.findall(r"\w+", "the and that this with for not are was has have does from when what which nothing open run how did does last let may can who where our own its they them nobody"))  # fmt: skip
 # A word in the title says more about a procedure than one in its prose.
-_WEIGHT = {"title": 3.0, "alert": 3.0, "purpose": 2.0, "symptoms": 1.0}
+_WEIGHT = {"title": 3.0, "alert": 3.0, "scenarios": 2.5, "purpose": 2.0, "symptoms": 1.0}
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def _entries() -> Iterable[Entry]:
             continue  # `runbook procedures` names what is none
         card, symptoms = procedure.card, _symptoms(procedure.notebook)
         words = _words({"title": f"{card.title} {name.replace('/', ' ').replace('_', ' ')}", "alert": card.alert or "",
+                        "scenarios": " ".join(each.title for each in SCENARIOS if each.procedure == name),
                         "purpose": card.purpose, "symptoms": symptoms})  # fmt: skip
         yield Entry(name, card.title, card.alert or card.purpose, card.level, card.changes, words)
 
