@@ -104,7 +104,7 @@ def test_jobs_of_somebody_unknown_are_found_with_what_still_waits(
     for source, count in (("editorial", 3), ("botnet", 2)):
         run(
             database,
-            "INSERT INTO content_jobs (topic, source, created_by, created_at) SELECT 't' || n, %(source)s, 'somebody', %(at)s FROM generate_series(1, %(count)s) AS n",
+            "INSERT INTO content_jobs (topic, source, created_by, created_at) SELECT 't' || n, %(source)s || ':' || n, 'somebody', %(at)s FROM generate_series(1, %(count)s) AS n",
             source=source, count=count, at=AT,
         )  # fmt: skip
     found = review()

@@ -18,6 +18,8 @@ def propose_first_action(workplace: Workplace, diagnosis: Diagnosis) -> Proposal
     """Plans the first action of the first cause. Where that is nothing that the workbench changes, the
     proposal says what to do instead, and applying it changes nothing."""
     first = diagnosis.first
+    if diagnosis.verdict == "healthy":
+        return Proposal(workplace, _NO_CHANGE, None, (), "Every layer does its work.", well=True)
     if first is None:
         words = "No cause was named, so no action is known to be safe. See which layer it is, and who to tell."
         return Proposal(workplace, _NO_CHANGE, None, (), words)

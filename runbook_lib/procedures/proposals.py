@@ -61,8 +61,8 @@ class Applied:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A planned change, ready to be looked at and applied. `plan` is None when it could not be planned;
-    `problem` says why."""
+    """A planned change, ready to be looked at and applied. `plan` is None when it could not be planned, or
+    there is nothing to plan since all is `well`; `problem` says why."""
 
     workplace: Workplace
     kind: str
@@ -70,6 +70,7 @@ class Proposal:
     guards: Sequence[Check] = ()
     problem: str | None = None
     against: list[str] = field(default_factory=list)
+    well: bool = False
 
     @property
     def row_count(self) -> int:
@@ -88,6 +89,8 @@ class Proposal:
         it: a guard that is not well or has no answer, drift, the limit, a second time, a schedule that does
         not allow it, a database that is away."""
         plan = self.plan
+        if self.well:
+            return Applied("nothing_to_do", f"{self.problem} There is nothing to change.")
         if plan is None:
             return Applied("refused", self.problem or "There is no plan.")
         if not plan.row_count:
@@ -141,7 +144,7 @@ class Proposal:
         return " ".join(self._sentences()) + rows
 
     def _repr_html_(self) -> str:
-        stands_against = self.against or self.plan is None
+        stands_against = self.against or (self.plan is None and not self.well)
         verdict = "warning" if stands_against else "ok"
         shown = verdict_box(
             verdict, " ".join(self._sentences()), word="plan" if self.plan else "no plan"

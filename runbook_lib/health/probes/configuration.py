@@ -17,7 +17,15 @@ from runbook_lib.health.probes import Probe
 from runbook_lib.settings import Settings, read_settings
 
 # Read by others than our settings: the openai package, our own start.
-_ALSO_KNOWN = ("RUNBOOK_ENV_FILE", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_LOG")
+# Two are set for a run or a command that is handed over, by whoever starts it.
+_ALSO_KNOWN = (
+    "RUNBOOK_ENV_FILE",
+    "RUNBOOK_RUN_ID",
+    "RUNBOOK_HANDED_OVER",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+    "OPENAI_LOG",
+)
 _PREFIXES = ("RUNBOOK_", "OPENAI_", "WORDPRESS_", "DATABASE_")
 _SECRETS = (
     "OPENAI_API_KEY",
