@@ -46,6 +46,8 @@ OPERATOR: Mapping[str, frozenset[str]] = {
     "change_rows": frozenset({"SELECT", "INSERT", "UPDATE"}),
     "notebook_runs": frozenset({"SELECT", "INSERT", "UPDATE"}),
     "content_jobs": frozenset({"SELECT", "INSERT", "UPDATE"}),
+    "incidents": frozenset({"SELECT", "INSERT", "UPDATE"}),
+    "timeline_entries": frozenset({"SELECT", "INSERT", "UPDATE"}),
 }
 _CALLS_PARTITIONS = ("operator", "worker")
 _SQL = load("roles")
