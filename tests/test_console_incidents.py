@@ -53,6 +53,9 @@ def test_an_alert_leads_to_an_incident_with_its_procedure_and_its_hostile_text(
     assert HOSTILE in said
     assert "daily/failure_rate" in said
     assert "It goes on since 20 min ago" in said
+    overview = ana.get("/").text
+    assert "<img" not in overview
+    assert f"incident {HOSTILE} , since" in text_of(overview)
 
 
 def test_notes_drafts_and_the_end_of_an_incident(console: RunningConsole) -> None:

@@ -15,6 +15,9 @@ from runbook_lib.console.access_log import recent_entries
 from runbook_lib.console.charts import Chart, Limit, Line
 from runbook_lib.console.figures import HOURS, Figures
 from runbook_lib.console.house import TheContext, TheHouse
+from runbook_lib.errors import RunbookError
+from runbook_lib.health.context import Context
+from runbook_lib.incidents import records
 from runbook_lib.pipeline import brakes
 from runbook_lib.policy import Policy
 from runbook_lib.procedures import catalogue
@@ -31,9 +34,16 @@ def overview(request: Request, house: TheHouse, context: TheContext) -> Response
     return house.pages.show(
         request, "overview.html.j2", title="Overview", live_seconds=5, checks=checks,
         figures=figures, charts=draw(figures, context.policy),
-        pauses=[state.pause for state in states if state.pause],
+        incidents=_open_incidents(context), pauses=[state.pause for state in states if state.pause],
         overdue=catalogue.overdue(house.settings, datetime.now(UTC).date()),
     )  # fmt: skip
+
+
+def _open_incidents(context: Context) -> list[dict[str, Any]]:
+    try:
+        return records.list_incidents(context.sources.bookkeeping, closed=False, limit=5)
+    except RunbookError:
+        return []  # The database is away, which the page says by itself.
 
 
 @router.get("/access")
