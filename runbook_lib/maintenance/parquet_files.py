@@ -6,6 +6,7 @@ so that nothing stands on the disk but the file itself.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import threading
@@ -57,11 +58,14 @@ class FileTotals:
 
 
 def open_parquet() -> duckdb.DuckDBPyConnection:
-    """A DuckDB of this process alone, in memory, that reaches for nothing in the network."""
+    """A DuckDB of this process alone, in memory, that reaches for nothing in the network.
+
+    One thread: what comes through a pipe is read by one, and the server has the other core.
+    """
     import duckdb
 
     connection = duckdb.connect(
-        config={"memory_limit": MEMORY_LIMIT, "threads": 2, "autoinstall_known_extensions": False}
+        config={"memory_limit": MEMORY_LIMIT, "threads": 1, "autoinstall_known_extensions": False}
     )
     connection.execute(_UTC)
     return connection
@@ -122,8 +126,17 @@ def _write_through(
 def _send(pipe: Path, transaction: Transaction, copy_out: str, opened: threading.Event) -> None:
     with open(pipe, "wb", buffering=_PIPE_BYTES) as sender:
         opened.set()
+        _widen(sender.fileno())
         with transaction.raw.cursor() as cursor:
             cursor.copy_expert(copy_out, sender, size=_PIPE_BYTES)
+
+
+def _widen(pipe: int) -> None:
+    """Lets a pipe hold more, so that both ends work on instead of waking each other; where that is allowed."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (AttributeError, OSError):
+        pass  # not on Linux, or more than this user may have
 
 
 def totals(parquet: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path) -> FileTotals:

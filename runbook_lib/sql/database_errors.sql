@@ -10,12 +10,6 @@ GROUP BY 1, 2
 ORDER BY 3 DESC
 LIMIT 500;
 
--- name: deadlocks
--- Deadlocks of this database since the statistics were reset. The counter comes late.
-SELECT deadlocks, stats_reset
-FROM pg_stat_database
-WHERE datname = current_database();
-
 -- name: long_statements
 -- Statements that run longer than this and wait for no lock, the longest first.
 SELECT pid, usename AS role, application_name AS application,
