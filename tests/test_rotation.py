@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -17,6 +18,9 @@ import pytest
 from conftest import Server
 from running_sandbox import RunningSandbox
 
+from benchmarks.pipeline_scene import Scene
+from benchmarks.rotation import NAMES, RotatedPipeline, rotate_under_load
+from runbook_lib import known_secrets
 from runbook_lib.cli import main
 from runbook_lib.credentials.handles import handle_of
 from runbook_lib.database import Database, own_tables
@@ -28,6 +32,7 @@ from runbook_lib.pipeline.attempt import Attempt, Completed
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.pipeline.worker import Worker
+from runbook_lib.sandbox import Sandbox
 from runbook_lib.settings import Settings, load_settings, read_settings
 
 FIRST, SECOND = "the-first-password", "the-second-password"
@@ -331,3 +336,53 @@ def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
             return
         waited.wait(0.05)
     pytest.fail(f"it did not happen within {seconds:g} s")
+
+
+class CommandsInHere(RotatedPipeline):
+    """As the benchmark's, with `runbook` called in this process, which is quicker than starting it."""
+
+    patch: pytest.MonkeyPatch
+
+    def command(self, *words: str, value: str | None = None) -> int:
+        load_settings.cache_clear()
+        heard = io.StringIO()
+        self.patch.setattr(sys, "stdin", io.StringIO(value or ""))
+        with redirect_stdout(heard), redirect_stderr(heard), pytest.raises(SystemExit) as ended:
+            main(list(words))
+        with (self.home / "commands.log").open("a") as log:
+            log.write(heard.getvalue())
+        return int(ended.value.code or 0)
+
+
+def test_all_three_rotate_while_jobs_run_and_no_job_notices(
+    database: Database, server: Server, running_sandbox: RunningSandbox, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The benchmark's short form: 0 failed, 0 lost, 0 twice, old values refused, and no value left anywhere."""
+    role = f"rotated_{database.address.rsplit('_', 1)[1]}"
+    place = tmp_path / "place"
+    place.mkdir()
+    running_sandbox.control.set_fault("openai", "latency", delay_seconds=0.3)
+    pipeline = CommandsInHere(
+        database, role, server.execute, running_sandbox.url, running_sandbox.control, place
+    )
+    pipeline.patch = monkeypatch
+    for name, value in pipeline.environment.items():
+        monkeypatch.setenv(name, value)
+    scene = Scene(database, cast(Sandbox, running_sandbox), place)
+    try:
+        outcome = rotate_under_load(pipeline, scene, in_flight=6, workers=1, server_log=bytes)
+        verdict = outcome.verdict
+        assert verdict.jobs >= 6
+        assert (outcome.failed, verdict.charged, verdict.lost, verdict.doubled, verdict.unfinished) == (0,) * 5  # fmt: skip
+        assert outcome.refused == dict.fromkeys(NAMES, True)
+        assert outcome.found == []
+        assert list((place / "secrets").rglob("*.json")) == []
+        # What is searched for would be found.
+        (place / "left.log").write_text(f"key={pipeline.value('OPENAI_API_KEY')}")
+        left = [name for name, data in pipeline.places() if known_secrets.found_in(data)]
+        assert left == ["left.log"]
+    finally:
+        pipeline.end()
+        server.execute("DROP OWNED BY {}", role)
+        server.execute("DROP ROLE {}", role)
