@@ -215,9 +215,10 @@ def test_a_key_goes_from_staged_to_retired_and_is_known_by_its_handle(
     ],
 )
 def test_what_cannot_be_right_is_not_even_staged_and_not_shown(
-    settings: Settings, database: Database, name: str, value: str, reason: str
+    home: Path, name: str, value: str, reason: str
 ) -> None:
-    rotation = Rotation(settings, database, name, "ana")
+    nobody = Database("postgresql://nobody@127.0.0.1:1/none")
+    rotation = Rotation(Settings(_env_file=None, runbook_home=home), nobody, name, "ana")
     with pytest.raises(UsageError, match=reason) as refused:
         rotation.stage(value)
     assert not value or value not in str(refused.value)
@@ -377,6 +378,9 @@ def test_all_three_rotate_while_jobs_run_and_no_job_notices(
         assert (outcome.failed, verdict.charged, verdict.lost, verdict.doubled, verdict.unfinished) == (0,) * 5  # fmt: skip
         assert outcome.refused == dict.fromkeys(NAMES, True)
         assert outcome.found == []
+        with database.transaction(read_only=True) as transaction:
+            told = transaction.value("SELECT results -> 'secrets' FROM notebook_runs")
+        assert {told[name]["kept_in"] for name in NAMES} == {str(pipeline.env_file.path)}
         assert list((place / "secrets").rglob("*.json")) == []
         # What is searched for would be found.
         (place / "left.log").write_text(f"key={pipeline.value('OPENAI_API_KEY')}")

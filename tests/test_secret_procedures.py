@@ -18,6 +18,7 @@ from runbook_lib.maintenance.key_compromise import key_compromise
 from runbook_lib.maintenance.provider_errors import openai_errors, wordpress_errors
 from runbook_lib.maintenance.rotation import Rotation
 from runbook_lib.maintenance.secret_review import secret_review
+from runbook_lib.pipeline.brakes import pause
 from runbook_lib.settings import load_settings, read_settings
 
 
@@ -138,6 +139,8 @@ def test_a_compromise_leads_through_the_steps_and_finds_posts_that_are_not_ours(
     running_sandbox.control.make_user(str(me[0]))
     again = key_compromise(sources, credential="WORDPRESS_APP_PASSWORD")
     assert again.results()["misuse"]["misuse.application_passwords"] == "warning"
+    pause(database, ("wordpress",), actor="ana", reason="key may be stolen")
+    found = key_compromise(sources, credential="WORDPRESS_APP_PASSWORD", revoke_first=True)
     steps = {row["step"]: row["state"] for row in found.steps_rows}
     assert list(steps)[:3] == ["pause", "revoke", "stage"]
     assert (steps["pause"], steps["revoke"], steps["stage"]) == ("done", "next", "later")

@@ -26,6 +26,9 @@ from runbook_lib.settings import Settings, read_settings
 
 log = logging.getLogger(__name__)
 
+# The address of the embedded server is made by itself, and is nobody's credential.
+EMBEDDED = "embedded"
+ADDRESS_FROM = "RUNBOOK_DATABASE_URL_FROM"
 _NEVER_READ = object()
 ENVIRONMENT, ENV_FILE, VAULT = "environment", ".env", "vault"
 
@@ -127,7 +130,7 @@ class Credentials:
                 handle_of(name, value.get_secret_value()), self._origin(name), self._used_at.get(name)
             )
             for name, value in self._values.items()
-            if not names or name in names
+            if (not names or name in names) and self._origin(name) != EMBEDDED
         }  # fmt: skip
 
     def _origin(self, name: str) -> str:
@@ -200,7 +203,12 @@ def source_of(settings: Settings) -> Source | None:
 
 
 def origin_of(name: str) -> str:
-    """Where a process has a credential from that is not in a vault: its environment wins over `.env`."""
+    """Where a process has a credential from that is not in a vault: its environment wins over `.env`.
+
+    A kernel is given the database's address by its runner, which says where that had it from.
+    """
+    if name == "DATABASE_URL" and (told := os.environ.get(ADDRESS_FROM)):
+        return told
     return ENVIRONMENT if os.environ.get(name) else ENV_FILE
 
 

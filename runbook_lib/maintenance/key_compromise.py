@@ -112,8 +112,8 @@ def _steps(name: str, plan: RotationPlan, paused: bool, revoke_first: bool) -> l
             ("revoke", "later", "At once, at the provider: the thief is out, and our jobs wait behind the pause.", "at the provider's page"),
             *rotation,
         ]  # fmt: skip
-    begun = any(state == "done" for _, state, _, _ in rotation)
-    ordered = [*_pause(name, paused, begun), *rotation, *_resume(name)]
+    replaced = any(step == "activate" and state == "done" for step, state, _, _ in rotation)
+    ordered = [*_pause(name, paused or replaced), *rotation, *_resume(name)]
     rows, reached = [], False
     for step, state, why, command in ordered:
         done = state == "done" and not reached
@@ -122,11 +122,11 @@ def _steps(name: str, plan: RotationPlan, paused: bool, revoke_first: bool) -> l
     return rows
 
 
-def _pause(name: str, paused: bool, begun: bool) -> list[tuple[str, str, str, str]]:
+def _pause(name: str, done: bool) -> list[tuple[str, str, str, str]]:
     if name not in PAUSED:
         return []
     why = "Jobs wait, uncharged, instead of failing; what the thief does is no longer hidden among ours."
-    state = "done" if paused or begun else "next"
+    state = "done" if done else "next"
     return [("pause", state, why, f"runbook pause {PAUSED[name]} --reason 'key may be stolen'")]
 
 

@@ -21,7 +21,7 @@ from runbook_lib.changes import admin_action
 from runbook_lib.credentials.handles import handle_of
 from runbook_lib.credentials.shapes import cleaned, require_name
 from runbook_lib.credentials.staging import KeptValue, Waiting
-from runbook_lib.credentials.store import Credentials
+from runbook_lib.credentials.store import EMBEDDED, Credentials, origin_of
 from runbook_lib.database.connection import Database, normalise_url, quoted_name
 from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import (
@@ -180,7 +180,8 @@ class Rotation:
     # steps of the above
 
     def _present(self) -> str:
-        if self.name == "DATABASE_URL" and self.settings.database_url is None:
+        embedded = self.settings.database_url is None or origin_of(self.name) == EMBEDDED
+        if self.name == "DATABASE_URL" and embedded:
             raise ConfigurationError(
                 "DATABASE_URL is not set: the embedded PostgreSQL makes its own password, and only this machine reaches it."
             )

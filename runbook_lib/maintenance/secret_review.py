@@ -24,7 +24,7 @@ from runbook_lib.health.checks import Check, worst_verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
 from runbook_lib.maintenance.secret_stores import store_of
-from runbook_lib.maintenance.secret_tests import tested, wordpress_client
+from runbook_lib.maintenance.secret_tests import ABOUT_THE_VALUE, tested, wordpress_client
 from runbook_lib.maintenance.secret_users import judge_use, users_of
 from runbook_lib.pipeline.failures import JobFailed
 from runbook_lib.policy import Policy, load_policy
@@ -32,9 +32,9 @@ from runbook_lib.settings import Settings, load_settings
 
 _SQL = load("secrets")
 PROCEDURE = "monthly/secret_rotation"
+_NONE_SET = "No credential is set: the sandbox stands in for both providers."
 EXPIRY_WARNING_DAYS = 14.0
 STAGED_WARNING_DAYS = 7.0
-_PROVIDER_OF = {"OPENAI_API_KEY": "openai", "WORDPRESS_APP_PASSWORD": "wordpress"}
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,26 @@ class SecretReview(Answer):
 
     @property
     def ages(self) -> Table:
-        """One row a credential: where it is kept, its handle, how old it is and who told so."""
-        columns = ["name", "kept_in", "handle", "age_days", "told_by", "last_used", "expires", "workers", "staged", "not_retired"]  # fmt: skip
+        """How old each credential is and who told so, when it was last used, when it ends."""
         return _table(
             [
-                (each.name, each.kept_in, each.handle, each.age_days, each.age_source, each.last_used_at,
-                 each.expires_at, each.workers, each.staged, each.earlier)
+                (each.name, each.age_days, each.age_source, each.last_used_at, each.expires_at)
                 for each in self.states
             ],
-            columns,
-            empty="No credential is set: the sandbox stands in for both providers.",
+            ["name", "age_days", "told_by", "last_used", "expires"],
+            empty=_NONE_SET,
+        )
+
+    @property
+    def holders(self) -> Table:
+        """Where each is kept, its handle, how many running workers have it, and which values wait."""
+        return _table(
+            [
+                (each.name, each.kept_in, each.handle, each.workers, each.staged or "–", each.earlier or "–")
+                for each in self.states
+            ],
+            ["name", "kept_in", "handle", "workers", "staged", "not_retired"],
+            empty=_NONE_SET,
         )  # fmt: skip
 
     @property
@@ -257,11 +267,16 @@ def _kept_in(settings: Settings, name: str, used: InUse) -> str:
 
 
 def _works(settings: Settings, name: str) -> Check:
+    """Whether the present value works; that nobody could be asked says nothing against it."""
+    check = f"secrets.{name.lower()}.works"
     try:
-        value = Credentials(settings).credential(name).get_secret_value()
-        return replace(tested(settings, name, value), name=f"secrets.{name.lower()}.works")
+        found = tested(settings, name, Credentials(settings).credential(name).get_secret_value())
     except RunbookError as error:
-        return Check(f"secrets.{name.lower()}.works", "not_enough_data", str(error))
+        return Check(check, "not_enough_data", f"{name}: {error}")
+    told = replace(found, name=check, message=f"{name}: {found.message}")
+    if found.verdict == "critical" and found.details["step"] not in ABOUT_THE_VALUE:
+        return replace(told, verdict="not_enough_data")
+    return told
 
 
 def _age_checks(state: SecretState, policy: Policy) -> Iterable[Check]:

@@ -26,6 +26,8 @@ from runbook_lib.pipeline.wordpress import WordPressClient
 from runbook_lib.settings import Settings
 
 # accepted, refused (401, or the database's own words for it), or nobody could be asked
+# Answers about the value itself; the others say that nobody could be asked.
+ABOUT_THE_VALUE = ("openai.key", "openai.model", "openai.quota", "openai.admin_key", "wordpress.login", "wordpress.permission", "database.login")  # fmt: skip
 Answer = Literal["accepted", "refused", "unknown"]
 ANSWER_SECONDS = 10.0
 _REFUSED_BY_THE_SERVER = re.compile(
@@ -42,7 +44,7 @@ def tested(settings: Settings, name: str, value: str) -> Check:
         "DATABASE_URL": _database,
     }
     found = testing[name](settings, value)
-    return replace(found, name=f"secrets.{name.lower()}", details={})
+    return replace(found, name=f"secrets.{name.lower()}", details={"step": found.name})
 
 
 def answer_to(settings: Settings, name: str, value: str) -> Answer:

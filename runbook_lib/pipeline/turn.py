@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,7 @@ _SQL = load("permits")
 
 FULL_SCAN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
+CREDENTIALS_SECONDS = 1.0
 RECENT_ARTICLES = 500
 RECENT_ARTICLES_SECONDS = 60.0
 COUNT_SECONDS = 0.2
@@ -342,6 +343,8 @@ class Turn:
             self.events.extend(end_expired_pauses(transaction))
             if jobs.promote_deferred(transaction) or swept:
                 state.cursor.restart()
+        if duties.take("credentials", CREDENTIALS_SECONDS) and _changed_handles(state):
+            duties.set("beat", 0.0)  # whoever rotates waits for it
         if duties.take("beat", HEARTBEAT_SECONDS):
             beat(transaction, state, stopped=False)
         if duties.take("recent", RECENT_ARTICLES_SECONDS):
@@ -399,7 +402,7 @@ def _given_up_event(attempt: Attempt, failure: Failure) -> Event:
 def beat(transaction: Transaction, state: WorkerState, *, stopped: bool) -> None:
     """Writes the worker's sign of life, and by which handles its credentials are known."""
     credentials = state.credentials()
-    handles = frozenset((name, used.handle) for name, used in credentials.items())
+    handles = _handles(credentials)
     if handles != state.handles_noted:
         note_handles(transaction, handles)
         state.handles_noted = handles
@@ -421,6 +424,14 @@ def beat(transaction: Transaction, state: WorkerState, *, stopped: bool) -> None
         credentials=json.dumps({name: used.as_dictionary() for name, used in credentials.items()}),
     )
     state.progressed = False
+
+
+def _handles(credentials: Mapping[str, InUse]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, used.handle) for name, used in credentials.items())
+
+
+def _changed_handles(state: WorkerState) -> bool:
+    return _handles(state.credentials()) != state.handles_noted
 
 
 def note_handles(transaction: Transaction, handles: Iterable[tuple[str, str]]) -> None:

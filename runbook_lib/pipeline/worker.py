@@ -215,7 +215,7 @@ class Worker:
     def _seconds_to_next_duty(self) -> float:
         state = self._state
         ends = [
-            state.duties.next_at("sweep", "beat", "recent"),
+            state.duties.next_at("sweep", "beat", "recent", "credentials"),
             time.monotonic() + self._options.idle_poll_seconds,
         ]
         if state.in_flight:
@@ -439,6 +439,8 @@ class Worker:
             if connection is not None:
                 connection.close()
         self._connection = self._listener = None
+        # What was noted last may have been rolled back.
+        self._state.handles_noted = frozenset()
 
     # the threads
 

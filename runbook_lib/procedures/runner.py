@@ -18,6 +18,7 @@ from runbook_lib.archive.store import open_store
 from runbook_lib.changes.actions import ALLOWED_CHANGES, allowed_changes
 from runbook_lib.code_version import code_commit
 from runbook_lib.credentials.masking import mask, redacted
+from runbook_lib.credentials.store import ADDRESS_FROM, EMBEDDED, origin_of
 from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.errors import CouldNotBeDone, DatabaseUnreachable, RunbookError
 from runbook_lib.procedures import claims, evidence, records, resumption
@@ -328,6 +329,7 @@ def _environment(
         directory,
         **address,
         **({} if allow_changes is None else {ALLOWED_CHANGES: allowed_changes(allow_changes)}),
+        **{ADDRESS_FROM: EMBEDDED if settings.database_url is None else origin_of("DATABASE_URL")},
         RUNBOOK_DATABASE_SCHEMA=database.schema,
         RUNBOOK_HOME=str(settings.runbook_home),
         RUNBOOK_RUN_ID=run_id,  # what a cell does is recorded as this run's
