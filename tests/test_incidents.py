@@ -22,6 +22,7 @@ from runbook_lib.archive.store import open_store
 from runbook_lib.archive.verification import verify_archive
 from runbook_lib.changes import admin_action
 from runbook_lib.cli.incident import incident as command
+from runbook_lib.cli.procedures import whole_incident_id
 from runbook_lib.database import Database
 from runbook_lib.errors import UsageError
 from runbook_lib.health.context import Context, open_context
@@ -162,7 +163,7 @@ def test_an_incident_opens_while_the_database_is_away_and_is_filed_afterwards(
     answer = asked("open", "--title", "The database is gone", "--severity", "critical")
     assert answer["waits"]
     asked("note", answer["incident"], "Called the provider.")
-    said = CliRunner().invoke(command, ["update", answer["incident"]], standalone_mode=False).stdout
+    said = asked("update", answer["incident"])["text"]
     assert "The database is away" in said
     assert "Called the provider." in said
     assert open_spool(settings).file(database).problem is None
@@ -170,6 +171,14 @@ def test_an_incident_opens_while_the_database_is_away_and_is_filed_afterwards(
     assert found.filed_late
     assert [each["said"] for each in read_timeline(database, found.incident)][1:] == ["Called the provider."]  # fmt: skip
     assert [each["kind"] for each in read_timeline(database, before["incident"])] == ["opened", "note", "joined"]  # fmt: skip
+
+
+def test_a_run_belongs_to_an_incident_that_is_named_by_its_letters(
+    context: Context, settings: Settings
+) -> None:
+    found = opened(context)
+    assert whole_incident_id(found.incident[-5:], settings) == found.incident
+    assert whole_incident_id("TICKET-7", settings) == "TICKET-7"
 
 
 def test_what_is_no_incident_is_refused_in_words(context: Context) -> None:

@@ -169,7 +169,8 @@ def show(incident_id: str, as_json: bool) -> None:
 @click.option("--keep", is_flag=True, help="Note in the timeline that it was said.")
 @click.option("--next", "next_minutes", default=30, show_default=True, help="Minutes until the next one.")  # fmt: skip
 @actor_option
-def update(incident_id: str, keep: bool, next_minutes: int, actor: str | None) -> None:
+@json_option
+def update(incident_id: str, keep: bool, next_minutes: int, actor: str | None, as_json: bool) -> None:  # fmt: skip
     """Drafts an update for people who do not know the house, from what is recorded."""
     settings = load_settings()
     with _context(settings) as context:
@@ -177,7 +178,7 @@ def update(incident_id: str, keep: bool, next_minutes: int, actor: str | None) -
         text = drafts.stakeholder_update(facts, next_minutes)
         if keep:
             _keep(context, facts.incident, "update", current_actor(actor), "An update was given to stakeholders.")  # fmt: skip
-    click.echo(text)
+    _say_draft(facts, text, as_json)
 
 
 @incident.command("hand-over")
@@ -185,7 +186,8 @@ def update(incident_id: str, keep: bool, next_minutes: int, actor: str | None) -
 @click.option("--to", required=True, help="Who takes over.")
 @click.option("--keep", is_flag=True, help="Note it in the timeline.")
 @actor_option
-def hand_over(incident_id: str, to: str, keep: bool, actor: str | None) -> None:
+@json_option
+def hand_over(incident_id: str, to: str, keep: bool, actor: str | None, as_json: bool) -> None:
     """Drafts what the next one must know: what was found, what was changed, what is open."""
     settings = load_settings()
     with _context(settings) as context:
@@ -193,7 +195,7 @@ def hand_over(incident_id: str, to: str, keep: bool, actor: str | None) -> None:
         text = drafts.hand_over(facts, to)
         if keep:
             _keep(context, facts.incident, "hand_over", current_actor(actor), f"Handed over to {to}.")  # fmt: skip
-    click.echo(text)
+    _say_draft(facts, text, as_json)
 
 
 @incident.command("impact")
@@ -293,6 +295,13 @@ def _context(settings: Settings) -> Any:
 def _facts(context: Any, incident_id: str) -> IncidentFacts:
     found = known.find_known(context.sources.bookkeeping, context.settings, incident_id)
     return gather_facts(context, found)
+
+
+def _say_draft(facts: IncidentFacts, text: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"incident": facts.incident.incident, "as_of": facts.at, "text": text})
+    else:
+        click.echo(text)
 
 
 def _keep(context: Any, found: records.Incident, kind: str, actor: str, said: str) -> None:

@@ -95,7 +95,7 @@ def run(
 
     answer = run_and_archive(
         found.name, values, settings, actor=current_actor(actor), trigger="command line",
-        incident=incident, on_progress=show, step=step, resume=resume, from_cell=from_cell,
+        incident=incident and whole_incident_id(incident, settings), on_progress=show, step=step, resume=resume, from_cell=from_cell,
     )  # fmt: skip
     return report(answer, as_json)
 
@@ -272,6 +272,18 @@ def stopped_by_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def whole_incident_id(incident: str, settings: Settings) -> str:
+    """The id of one of our incidents, of which the beginning or the letters are enough; else as it was given."""
+    from runbook_lib.database import open_reachable_or_not
+    from runbook_lib.incidents.known import find_known
+
+    try:
+        with open_reachable_or_not(settings, "runbook run") as database:
+            return find_known(database, settings, incident).incident
+    except RunbookError:
+        return incident  # Of another house's list, or the database is away.
 
 
 def pairs(given: tuple[str, ...]) -> dict[str, str]:
