@@ -60,7 +60,7 @@ def producers(sources: Sources, period: Period, known: Sequence[str]) -> Part:
     rows = [
         {"source": row.source, "created_by": row.created_by, "known": _known(row, known), "jobs": row.jobs,
          "pending": row.pending, "published": row.completed, "first_at": row.first_at, "last_at": row.last_at,
-         "some_jobs": ", ".join(map(str, row.sample))}
+         "example": row.example}
         for row in found
     ]  # fmt: skip
     rows.sort(key=lambda row: bool(row["known"]))

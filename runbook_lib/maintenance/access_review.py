@@ -11,6 +11,7 @@ import psycopg2
 from psycopg2.errors import InsufficientPrivilege
 
 from runbook_lib.credentials.masking import one_line
+from runbook_lib.database import embedded
 from runbook_lib.errors import RunbookError
 from runbook_lib.health.answers import LONGEST_PROBLEM_CHARACTERS, Answer, checks_table, table
 from runbook_lib.health.checks import Check, worst_verdict
@@ -22,11 +23,11 @@ from runbook_lib.maintenance.access_records import Part, Period
 from runbook_lib.maintenance.published_posts import OpenSite
 from runbook_lib.pipeline.posts import site_of_settings
 from runbook_lib.policy import load_policy
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import Settings, load_settings
 
 # Part → the columns of its table, and what it says without a row.
 _TABLES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "producers": (("source", "created_by", "known", "jobs", "pending", "published", "first_at", "last_at", "some_jobs"), "No job was created in these days."),
+    "producers": (("source", "created_by", "known", "jobs", "pending", "published", "first_at", "last_at", "example"), "No job was created in these days."),
     "actions": (("actor", "actions", "refused", "failed", "outside_hours", "hosts", "new", "last_at"), "Nobody acted in these days."),
     "single_actions": (("acted_at", "actor", "host", "action", "target", "outcome", "said"), "No action was refused or done outside of working hours."),
     "refusals": (("address", "shown", "refused", "routes", "first_at", "last_at", "let_in_after"), "The console refused nobody."),
@@ -151,7 +152,7 @@ def access_review(
     try:
         settings = load_settings()
         known = load_policy(settings).known_producers
-        embedded = settings.own_tables_url() is None
+        is_embedded = _is_embedded(sources, settings)
     except RunbookError as error:
         problem = one_line(str(error), LONGEST_PROBLEM_CHARACTERS)
         return AccessReview(Check("access.overall", "not_enough_data", f"Nothing could be asked. {problem}"), period, problem=problem)  # fmt: skip
@@ -160,13 +161,21 @@ def access_review(
         "actions": lambda: access_records.actions(sources, period),
         "single_actions": lambda: access_records.actions_to_look_at(sources, period),
         "refusals": lambda: access_records.refusals(sources, period),
-        "roles": lambda: database_access.role_rights(sources, embedded=embedded),
+        "roles": lambda: database_access.role_rights(sources, embedded=is_embedded),
         "data_api": lambda: database_access.exposure(sources),
         "console_tokens": lambda: held_credentials.console_tokens(settings),
         "application_passwords": lambda: held_credentials.application_passwords(open_site),
     }
     parts = {name: _answered(name, ask) for name, ask in asked.items()}
     return AccessReview(_overall(parts), period, parts)
+
+
+def _is_embedded(sources: Sources, settings: Settings) -> bool:
+    """Whether our tables are in the embedded server, which has no other role. A kernel is given its address."""
+    if settings.own_tables_url() is None:
+        return True
+    status = embedded.server(settings.runbook_home).status()
+    return status.ready and embedded.address(settings.runbook_home, status.state) == sources.bookkeeping.url  # fmt: skip
 
 
 def _answered(name: str, ask: Callable[[], Part]) -> Part:

@@ -6,6 +6,7 @@ articles are judged as they were written, and the review says so.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,16 @@ if TYPE_CHECKING:
     from runbook_lib.health.charts import Chart
 
 DEADLINE_SECONDS = 120.0
+ROWS_SHOWN = 50
 _COLUMNS = ("published_at", "post", "title", "stands", "faults", "job", "address")
+
+
+def short_address(url: str | None, post_id: int) -> str | None:
+    """The address that every WordPress knows a post by; its own may be as long as its title."""
+    found = re.match(r"https?://[^/]+", url or "")
+    if found is None:
+        return url
+    return f"{load_settings().wordpress_url or found[0]}/?p={post_id}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class BadPost:
         said = "; ".join(f"{fault.kind}: {fault.detail}" for fault in self.faults)
         return {
             "published_at": self.published_at, "post": str(self.post_id), "title": self.title,
-            "stands": self.stands, "faults": said, "job": self.job_id, "address": self.url,
+            "stands": self.stands, "faults": said, "job": self.job_id, "address": short_address(self.url, self.post_id),
         }  # fmt: skip
 
 
@@ -87,7 +97,11 @@ class ContentReview(Answer):
     @property
     def bad(self) -> Table:
         """Every bad post, the oldest first, and what is wrong with it."""
-        return table([post.row() for post in self.bad_posts], _COLUMNS, self._empty)
+        rows = [post.row() for post in self.bad_posts[:ROWS_SHOWN]]
+        shown = table(rows, _COLUMNS, self._empty)
+        if len(self.bad_posts) <= ROWS_SHOWN:
+            return shown
+        return replace(shown, caption=f"The first {ROWS_SHOWN} of {len(self.bad_posts):,}")
 
     @property
     def by_kind(self) -> Table:
@@ -107,7 +121,8 @@ class ContentReview(Answer):
         """Bad and all posts by model and category: what the bad ones have in common."""
         seen = self.publication.posts if self.publication else ()
         everything = Counter((post.model or "", post.category or "") for post in seen)
-        bad = Counter((post.model or "", post.category or "") for post in self.bad_posts)
+        own = {post.post_id for post in seen}
+        bad = Counter((post.model or "", post.category or "") for post in self.bad_posts if post.post_id in own)  # fmt: skip
         origins = sorted(everything, key=lambda origin: (-bad[origin], -everything[origin]))
         rows = [
             {"model": origin[0] or None, "category": origin[1] or None, "posts": everything[origin],
@@ -121,8 +136,10 @@ class ContentReview(Answer):
         from runbook_lib.maintenance.content_chart import posts_by_day
 
         seen = self.publication.posts if self.publication else ()
+        own = {post.post_id for post in seen}
+        copies = [post.published_at for post in self.bad_posts if post.post_id not in own]
         return posts_by_day(
-            [post.ended_at.astimezone(UTC).date() for post in seen],
+            [at.astimezone(UTC).date() for at in (*(post.ended_at for post in seen), *copies)],
             [post.published_at.astimezone(UTC).date() for post in self.bad_posts],
         )
 

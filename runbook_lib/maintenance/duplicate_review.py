@@ -17,7 +17,12 @@ from runbook_lib.health.answers import LONGEST_PROBLEM_CHARACTERS, Answer, table
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.tables import Table
-from runbook_lib.maintenance.content_review import BadPost, ContentReview, content_review
+from runbook_lib.maintenance.content_review import (
+    BadPost,
+    ContentReview,
+    content_review,
+    short_address,
+)
 from runbook_lib.maintenance.published_posts import OpenSite
 from runbook_lib.pipeline.posts import site_of_settings
 
@@ -45,7 +50,7 @@ class DuplicateReview(Answer):
         rows = [
             {"published_at": post.published_at, "post": str(post.post_id), "title": post.title,
              "twice": "; ".join(f"{fault.kind}: {fault.detail}" for fault in post.faults if fault.kind in ("doubled", "too alike")),
-             "address": post.url, "first_action": _TAKE_OFF.format(kind="doubled" if "doubled" in post.kinds else "too alike")}
+             "address": short_address(post.url, post.post_id), "first_action": _TAKE_OFF.format(kind="doubled" if "doubled" in post.kinds else "too alike")}
             for post in self._twice()
         ]  # fmt: skip
         return table(rows, ("published_at", "post", "title", "twice", "address", "first_action"), self._empty("No post is there twice."))  # fmt: skip

@@ -1,14 +1,14 @@
 -- Who created jobs, who acted, and who was refused: for the review of access.
 
 -- name: jobs_by_producer
--- Who created the jobs of these days, by source and database role, with a few of their ids. A file names
--- the line of each of its jobs behind a colon; it is one producer all the same.
+-- Who created the jobs of these days, by source and database role, with one of their ids: one that waits, if any.
+-- A file names the line of each of its jobs behind a colon; it is one producer all the same.
 SELECT
     regexp_replace(source, ':[0-9]+$', '') AS source, created_by, count(*) AS jobs,
     count(*) FILTER (WHERE status = 'pending') AS pending,
     count(*) FILTER (WHERE status = 'completed') AS completed,
     min(created_at) AS first_at, max(created_at) AS last_at,
-    (array_agg(job_id ORDER BY created_at))[1:5] AS sample
+    (array_agg(job_id ORDER BY status <> 'pending', created_at))[1] AS example
 FROM jobs
 WHERE created_at >= %(since)s AND created_at < %(until)s
 GROUP BY 1, 2
