@@ -347,6 +347,25 @@ def test_a_worker_that_stands_still_or_differs_or_has_the_wrong_time_is_named(
     assert found["workers.alive"].verdict == "ok"
 
 
+def test_a_worker_with_another_key_than_the_rest_is_named_once_a_rotation_is_over(
+    context: Context, database: Database
+) -> None:
+    """The one that was left out of a rotation fails alone, and looks like a flapping provider."""
+    worker = "INSERT INTO workers (worker, host, pid, version, concurrency, prefetch, credentials) SELECT name, 'h', 1, '1', 4, 0, "
+    used = "jsonb_build_object('OPENAI_API_KEY', jsonb_build_object('handle', handle, 'origin', '.env')) FROM (VALUES "
+    run_sql(
+        database,
+        f"{worker}{used} ('a', 'h-new'), ('b', 'h-new'), ('late', 'h-old')) AS given (name, handle)",
+    )
+    run_sql(database, "INSERT INTO credential_handles (name, handle) VALUES ('OPENAI_API_KEY', 'h-new')")  # fmt: skip
+    assert answer(context, "workers.credentials").verdict == "ok"
+    run_sql(database, "UPDATE credential_handles SET first_seen_at = now() - interval '2 minutes'")
+    found = answer(context, "workers.credentials")
+    assert found.verdict == "warning"
+    assert "late has h-old" in found.message
+    assert found.procedure == "monthly/secret_rotation"
+
+
 def test_a_pause_after_a_refused_key_is_critical_and_one_that_passes_is_not(
     context: Context, database: Database
 ) -> None:

@@ -133,9 +133,44 @@ def alike(view: View) -> Check:
     )  # fmt: skip
 
 
+def credentials(view: View) -> Check:
+    """Whether all workers have the same keys and passwords; during a rotation they do within seconds."""
+    name, statement = "workers.credentials", _SQL["credentials_in_use"]
+    limit = view.policy.thresholds.worker_silent_seconds
+    rows = view.own_rows(statement, silent_seconds=limit)
+    known = sorted({row.name for row in rows})
+    differ = [
+        each
+        for each in known
+        if sum(row.name == each for row in rows) > 1
+        and all(row.settled for row in rows if row.name == each)
+    ]
+    if not rows:
+        words = "No running worker has a credential: there is none, or the sandbox stands in."
+        return Check(name, "ok", words, 0, "credentials", source=statement.source)
+    words = f"All running workers have the same {' and '.join(known)}."
+    if differ:
+        few = [row for row in rows if row.name == differ[0]][-1]
+        words = f"Workers have different values of {differ[0]}: {', '.join(few.some)} has {few.handle}, and most have another."
+    return Check(
+        name,
+        "warning" if differ else "ok",
+        words,
+        len(differ),
+        "credentials",
+        0,
+        statement.source,
+        "which of them is right",
+        f"`runbook secrets verify {differ[0]}` says who is behind and why." if differ else None,
+        procedure="monthly/secret_rotation" if differ else None,
+        details={"handles": [{"name": row.name, "handle": row.handle, "workers": row.workers} for row in rows]},
+    )  # fmt: skip
+
+
 CHECKS: tuple[DeclaredCheck, ...] = (
     DeclaredCheck("workers.alive", "A worker runs, and none vanished.", alive, own=True),
     DeclaredCheck("workers.progressing", "Workers come further with what they have in hand.", progressing, own=True),
     DeclaredCheck("workers.clock", "The workers' clocks are right.", clocks, own=True),
     DeclaredCheck("workers.alike", "All workers have the same version and settings.", alike, own=True),
+    DeclaredCheck("workers.credentials", "All workers have the same keys and passwords.", credentials, own=True),
 )  # fmt: skip

@@ -42,6 +42,17 @@ FROM workers
 WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '1 day'
 ORDER BY heartbeat_at DESC;
 
+-- name: credentials_in_use
+-- By which handles running workers know each credential, and how many know it so. `settled`: the newest has
+-- been in use for a minute, so that a rotation under way is not taken for workers that differ.
+SELECT entry.name, entry.used ->> 'handle' AS handle, count(*) AS workers,
+    (array_agg(workers.worker ORDER BY workers.worker))[1:3] AS some,
+    coalesce((SELECT max(first_seen_at) < now() - interval '1 minute' FROM credential_handles AS known WHERE known.name = entry.name), true) AS settled
+FROM workers CROSS JOIN jsonb_each(workers.credentials) AS entry (name, used)
+WHERE workers.stopped_at IS NULL AND workers.heartbeat_at > now() - make_interval(secs => %(silent_seconds)s)
+GROUP BY entry.name, entry.used ->> 'handle'
+ORDER BY entry.name, workers DESC, handle;
+
 -- name: pauses
 -- Pauses that stand, and for how long they have.
 SELECT provider, reason, error_class, automatic, paused_by, paused_at, until,
