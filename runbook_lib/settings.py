@@ -323,8 +323,13 @@ def load_settings() -> Settings:
     `.env` is the project's own; `RUNBOOK_ENV_FILE` names another, or none when it is empty.
     Raises `ConfigurationError` for a value that does not fit.
     """
-    env_file = os.environ.get("RUNBOOK_ENV_FILE", str(PROJECT_DIRECTORY / ".env"))
-    return read_settings(Path(env_file) if env_file else None)
+    return read_settings(named_env_file())
+
+
+def named_env_file() -> Path | None:
+    """The `.env` of this process: the project's, or what `RUNBOOK_ENV_FILE` names; empty is none."""
+    named = os.environ.get("RUNBOOK_ENV_FILE", str(PROJECT_DIRECTORY / ".env"))
+    return Path(named) if named else None
 
 
 def read_settings(env_file: Path | None) -> Settings:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -13,7 +11,7 @@ from runbook_lib.errors import CouldNotBeDone, UsageError
 from runbook_lib.health.checks import Check
 from runbook_lib.health.doctor import DEADLINE_SECONDS, PARTS, Examination, examine
 from runbook_lib.health.probes.configuration import Configuration
-from runbook_lib.settings import PROJECT_DIRECTORY
+from runbook_lib.settings import named_env_file
 
 _TITLES = {
     "settings": "Settings",
@@ -45,7 +43,7 @@ def doctor(as_json: bool, mapping_file: str | None, deadline_seconds: float) -> 
     Changes nothing and costs nothing. Exit status: 0 well (warnings included), 1 something is critical,
     2 the settings do not fit.
     """
-    configuration = Configuration.of_this_process(_env_file())
+    configuration = Configuration.of_this_process(named_env_file())
     if mapping_file is not None:
         return _propose_mapping(configuration, mapping_file, as_json)
     examination = examine(configuration, deadline_seconds=deadline_seconds)
@@ -54,11 +52,6 @@ def doctor(as_json: bool, mapping_file: str | None, deadline_seconds: float) -> 
     else:
         _print(examination)
     return examination.exit_status
-
-
-def _env_file() -> Path | None:
-    named = os.environ.get("RUNBOOK_ENV_FILE", str(PROJECT_DIRECTORY / ".env"))
-    return Path(named) if named else None
 
 
 def _print(examination: Examination) -> None:

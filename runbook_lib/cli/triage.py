@@ -5,9 +5,7 @@ from __future__ import annotations
 import click
 
 from runbook_lib.cli.output import json_option, print_json
-from runbook_lib.health.context import open_context
-from runbook_lib.settings import load_settings
-from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
+from runbook_lib.triage.diagnosis import Diagnosis, diagnose_here
 from runbook_lib.triage.evidence import DEADLINE_SECONDS
 
 _COLOURS = {"healthy": "green", "watch": "yellow", "fault": "red", "unknown": "red"}
@@ -39,8 +37,7 @@ def triage(as_json: bool, deadline_seconds: float, with_evidence: bool) -> int:
     Changes nothing and costs nothing. Exit status: 0 healthy, or only worth watching; 1 a fault, or trouble
     that no known cause fits.
     """
-    with open_context(load_settings(), "runbook triage", require_schema=False) as context:
-        found = diagnose_context(context, deadline_seconds=deadline_seconds)
+    found = diagnose_here(deadline_seconds=deadline_seconds)
     if as_json:
         print_json(found.as_dictionary())
     else:

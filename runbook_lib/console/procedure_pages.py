@@ -18,6 +18,7 @@ from runbook_lib.health.context import Context
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.catalogue import Procedure
 from runbook_lib.procedures.parameters import Declaration, check, from_texts, plain
+from runbook_lib.rehearsal.records import last_proven
 
 router = APIRouter(include_in_schema=False)
 PREFIX = "parameter."
@@ -111,8 +112,16 @@ def _page(
         request, "procedure.html.j2", status=400 if request.method == "POST" else 200,
         title=found.card.title, procedure=found, problem=problem,
         fields=[_field(each, given.get(each.name)) for each in found.declarations.values()],
-        runs=find_runs(context, procedure=found.name, row_count=8),
+        runs=find_runs(context, procedure=found.name, row_count=8), proven=_proven(context, found.name),
     )  # fmt: skip
+
+
+def _proven(context: Context, procedure: str) -> str:
+    """When it was last proven in a rehearsal, by whom, in how long."""
+    found = last_proven(context.sources.bookkeeping).get(procedure)
+    if found is None:
+        return "never in a rehearsal"
+    return f"{found['ended_at']:%Y-%m-%d} by {found['actor']} on a staged fault ({found['fault']}), in {found['minutes']:.0f} minutes"
 
 
 def _field(declaration: Declaration, given: str | None) -> Field:

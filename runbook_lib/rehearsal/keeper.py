@@ -30,7 +30,6 @@ FEED_SECONDS = 4.0
 MOST_FED = 300
 NOISE_PERCENT = 3.0
 CATEGORIES = ("News", "Guides")
-TOPICS = ("Pruning old roses, part", "A lawn in a dry summer, part", "What to sow in spring, part")
 
 
 def practice_environment(home: Home) -> dict[str, str]:
@@ -107,8 +106,11 @@ def _feed_until(
 
 
 def _feed(scene: Scene, randomness: random.Random, count: int) -> None:
-    topic = f"{randomness.choice(TOPICS)} {randomness.randrange(10**6)}"
-    scene.add(count, topic=topic, category=randomness.choice(CATEGORIES))
+    scene.add(
+        count,
+        topic=f"{randomness.randrange(10**6)}: how to",
+        category=randomness.choice(CATEGORIES),
+    )
 
 
 def main() -> None:

@@ -26,6 +26,13 @@ from runbook_lib.settings import PROJECT_DIRECTORY, Settings, environment_withou
 
 _SQL = load("rehearsal")
 LOOK_SECONDS = 0.05
+PLANTS = (
+    "roses", "apple trees", "ferns", "tomatoes", "lavender", "old hedges", "water lilies", "cabbage", "ivy",
+    "strawberries", "tulips", "a dry lawn", "oak saplings",
+)  # fmt: skip
+WORK = (
+    "prune", "water", "sow", "sell", "photograph", "harvest", "protect", "draw", "breed", "move", "cook", "describe",
+)  # fmt: skip
 # So that a fault and its repair are seen within moments instead of minutes.
 QUICK: dict[str, Any] = {
     "runbook_site_processing_seconds": 0.5, "runbook_lease_seconds": 5, "runbook_sweep_interval_seconds": 0.1,
@@ -42,10 +49,19 @@ class Scene:
     settings: Settings
     control: SandboxControl
     severity: float = 1.0
+    # With what triage looks, where that is not what the workers have.
+    looking: Settings = field(init=False)
+    _added: int = 0
     begun: datetime = field(init=False)
 
     def __post_init__(self) -> None:
+        self.looking = self.settings
         self.begun = self.value("now")
+
+    def move(self, **settings: Any) -> None:
+        """Other settings for the workers that start from now on, and for whoever looks."""
+        self.settings = self.settings.model_copy(update=settings)
+        self.looking = self.looking.model_copy(update=settings)
 
     # what is there
 
@@ -59,6 +75,14 @@ class Scene:
 
     def failed_as(self, error_class: str) -> int:
         return int(self.value("failed_as", error_class=error_class, since=self.begun))
+
+    def failures(self) -> int:
+        """Attempts that failed since the scene began."""
+        return int(self.value("failures_since", since=self.begun))
+
+    def completed(self) -> int:
+        """Jobs that completed since the scene began."""
+        return int(self.value("completed_since", since=self.begun))
 
     def execute(self, statement: str, **parameters: Any) -> None:
         """A statement of a fault's staging; only ever on a disposable database."""
@@ -87,11 +111,18 @@ class Scene:
             )
             transaction.run(_SQL["make_noise"], percent=noise_percent)
 
-    def add(
-        self, count: int = 6, *, topic: str = "Roses in the garden, part", category: str = "News"
-    ) -> None:
+    def add(self, count: int = 6, *, topic: str | None = None, category: str = "News") -> None:
+        """Jobs that can be claimed at once, each about something else: articles too alike are refused."""
+        topics = []
+        for _ in range(count):
+            self._added += 1
+            plant, work = (
+                PLANTS[self._added % len(PLANTS)],
+                WORK[self._added // len(PLANTS) % len(WORK)],
+            )
+            topics.append(f"{topic or 'How to'} {work} {plant} {self._added}")
         with self.database.transaction() as transaction:
-            transaction.run(_SQL["add_jobs"], count=count, topic=topic, category=category)
+            transaction.run(_SQL["add_jobs"], topics=topics, category=category)
 
     @contextmanager
     def working(self, concurrency: int = 3, **given: Any) -> Iterator[Any]:
@@ -128,7 +159,7 @@ class Scene:
             process.kill()
             process.wait()
 
-    def until(self, holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Waits for something to happen. Raises `CouldNotBeDone` when it does not."""
         end = time.monotonic() + seconds
         while not holds():

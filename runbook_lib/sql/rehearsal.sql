@@ -32,8 +32,8 @@ FROM (
 -- name: add_jobs
 -- Jobs that can be claimed at once.
 INSERT INTO content_jobs (topic, category, source)
-SELECT %(topic)s || ' ' || number, %(category)s, 'rehearsal'
-FROM generate_series(1, %(count)s) AS number;
+SELECT topic, %(category)s, 'rehearsal'
+FROM unnest(%(topics)s::text[]) AS topic;
 
 -- name: counts
 -- Jobs by status, and what the oracles ask of the newest minutes.
@@ -50,10 +50,17 @@ SELECT count(*)
 FROM job_runs
 WHERE error_class = %(error_class)s AND execution_time >= %(since)s AND status IN ('error', 'lost');
 
--- name: doubled
--- Jobs of which more than one attempt completed.
+-- name: held_by
+-- How many jobs a worker's process has in its hands.
 SELECT count(*)
-FROM (SELECT job_id FROM job_runs WHERE status = 'completed' GROUP BY job_id HAVING count(*) > 1) AS twice;
+FROM content_jobs
+WHERE status = 'processing' AND worker LIKE '%%-' || %(pid)s || '-%%';
+
+-- name: failures_since
+-- How many attempts failed since a moment.
+SELECT count(*)
+FROM job_runs
+WHERE execution_time >= %(since)s AND status IN ('error', 'lost');
 
 -- name: completed_since
 -- Jobs that completed since a moment.

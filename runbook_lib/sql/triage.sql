@@ -217,3 +217,17 @@ WHERE datname = current_database() AND coalesce(backend_type, 'client backend') 
 GROUP BY 1, 2
 ORDER BY 3 DESC
 LIMIT 50;
+
+-- name: schedulers
+-- Schedulers that did not say that they stopped and were heard of within a day.
+SELECT scheduler, host, pid, extract(epoch FROM now() - heartbeat_at)::double precision AS silent_seconds
+FROM schedulers
+WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '1 day'
+ORDER BY heartbeat_at DESC
+LIMIT 20;
+
+-- name: tablespaces
+-- Where the tables of this database are kept: the server's own directory, and tablespaces elsewhere.
+SELECT spcname AS name, pg_tablespace_location(oid) AS directory
+FROM pg_tablespace
+WHERE pg_tablespace_location(oid) <> '';

@@ -79,6 +79,15 @@ class Attempts:
     def succeed(self) -> bool:
         return any(row.status == "completed" for row in self.recent)
 
+    @cached_property
+    def longest_seconds(self) -> float:
+        """The longest that a completed attempt took."""
+        return max(
+            ((row.completed_at - row.started_at).total_seconds() for row in self.counted
+             if row.status == "completed" and row.started_at and row.completed_at),
+            default=0.0,
+        )  # fmt: skip
+
     def failures_in_a_row(self) -> list[Any]:
         """The newest attempts up to the last success."""
         return _until(self.recent, lambda row: row.status == "completed")

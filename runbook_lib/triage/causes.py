@@ -146,14 +146,14 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "database-read-only", "record", "The database takes no write: a standby, or set to read only.",
         _look("Point DATABASE_URL at the primary, or take the setting back once the reason is gone.", _DOCTOR),
-        needs=("database.read_only",), supports={"database.answers": 1, "database.opens_sessions": 1, "queue.not_claimed": 1}, excludes=("database.disk_nearly_full", "failing.disk_full"),
+        needs=("database.read_only",), supports={"database.answers": 1, "database.opens_sessions": 1, "queue.not_claimed": 1}, excludes=("database.disk_nearly_full", "failing.disk_full", "database.tablespace_full"),
         mistaken_for=("database-grant-revoked", "database-disk-full"), level=2, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-disk-full", "record", "The database's disk is full.",
         _look("Stop claiming (pause both providers where that can still be written), free logs or slots, or have the disk enlarged.", "runbook run troubleshooting/database_errors",
               never="Do not delete old runs without exporting them: archive first."),
-        one_of=(("database.disk_nearly_full", "failing.disk_full"),), supports={"failing.disk_full": 1, "database.read_only": 1, "queue.not_claimed": 1, "check.queue.last_success": 1},
+        one_of=(("database.disk_nearly_full", "failing.disk_full", "database.tablespace_full"),), supports={"database.answers": 1, "failing.disk_full": 1, "database.read_only": 1, "queue.not_claimed": 1, "check.queue.last_success": 1},
         mistaken_for=("database-read-only",), level=3, procedure=DATABASE_ERRORS,
     ),
     Cause(
@@ -221,8 +221,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "openai-silent-bad-answers", "data", "OpenAI answers without an error, and what it writes is empty, cut or no article.",
         _look("Stop publishing, look at what went out, and take back what is bad.", 'runbook pause wordpress --reason "bad articles"'),
-        one_of=(("content.many_refused", "content.stored_bad"),), supports={"openai.key_accepted": 1, "content.shorter_than_usual": 1, "content.stored_bad": 1},
-        excludes=("openai.another_program", "failing.openai_wrong_address"), mistaken_for=("openai-wrong-base-url",), level=2, procedure="emergency/bad_content",
+        one_of=(("content.many_refused", "content.stored_bad", "content.pages_as_answers"), ("openai.key_accepted", "content.stored_bad", "attempts.some_succeed")), supports={"openai.key_accepted": 1, "content.shorter_than_usual": 1, "content.stored_bad": 1},
+        excludes=("openai.another_program",), mistaken_for=("openai-wrong-base-url",), level=2, procedure="emergency/bad_content",
     ),
     Cause(
         "openai-wrong-base-url", "configuration", "What answers at OPENAI_BASE_URL is not OpenAI: a wrong address, or a proxy in between.",
@@ -306,7 +306,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "worker-stuck", "workers", "A worker is there, and does not get on.",
         _look("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers", never=_NO_SWEEPER),
-        one_of=(("workers.stand_still", "workers.process_there", "workers.silent_session_open"), ("workers.stand_still", "workers.vanished"), ("openai.not_silent", "workers.process_there")),
+        one_of=(("workers.stand_still", "workers.process_there", "workers.silent_session_open", "workers.process_frozen"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
         supports={"workers.process_there": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
         excludes=("openai.silent", "wordpress.silent"), explains=("worker-killed", "workers-stopped"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
     ),
@@ -325,7 +325,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "sweeper-too-eager", "claim", "Jobs are taken from workers that still work on them, and done twice.",
         _look("Make the lease longer than a job takes, and stop whatever sweeps besides the workers.", "runbook function sweeper --data '{\"dry_run\": true}'", never=_NO_SWEEPER),
-        needs=("jobs.given_out_twice",), one_of=(("workers.lost_while_alive", "workers.attempts_lost", "attempts.some_succeed"),), supports={"workers.lost_while_alive": 2, "workers.attempts_lost": 1},
+        one_of=(("jobs.given_out_twice", "workers.lost_while_alive"), ("workers.lost_while_alive", "workers.attempts_lost", "attempts.some_succeed"),), supports={"workers.lost_while_alive": 2, "workers.attempts_lost": 1},
         explains=("worker-killed",), mistaken_for=("worker-killed", "worker-clock-skewed"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
@@ -337,7 +337,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "scheduler-not-running", "scheduler", "No scheduler runs: what is due is not started.",
         _look("Start the scheduler again; each schedule's own rule says what is caught up.", "runbook schedule start", "Y"),
-        needs=("scheduler.silent",), one_of=(("scheduler.runs_absent", "database.answers"),), supports={"scheduler.runs_absent": 1}, mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
+        one_of=(("scheduler.silent", "scheduler.process_gone"), ("scheduler.runs_absent", "database.answers")), supports={"scheduler.runs_absent": 1, "scheduler.process_gone": 1}, mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
     ),
     Cause(
         "dns-failure", "resolve", "Names cannot be resolved from this machine.",
@@ -373,7 +373,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "one-worker-outdated", "workers", "One worker has old settings or an old version, and fails alone.",
         FirstAction("Drain that worker; the others go on.", "runbook workers drain WORKER", "Y"),
-        needs=("scope.one_worker",), one_of=(("workers.differ", "workers.some_alive", "openai.key_accepted", "wordpress.logs_in"),), supports={"workers.odd_one_fails": 2, "workers.differ": 1, "attempts.some_succeed": 1},
+        one_of=(("scope.one_worker", "scope.one_worker_is_refused"), ("workers.differ", "workers.some_alive", "openai.key_accepted", "wordpress.logs_in"),), supports={"workers.odd_one_fails": 2, "workers.differ": 1, "attempts.some_succeed": 1},
         excludes=("clocks.worker_off", "openai.key_refused", "openai.quota_refused_now", "wordpress.login_refused", "wordpress.server_errors_now", "openai.another_program"),
         explains=("openai-key-invalid", "wordpress-login-revoked", "openai-wrong-base-url", "openai-quota-exhausted", "wordpress-category-missing", "wordpress-down", "openai-overloaded", "wordpress-permission-lost", "wordpress-url-redirects", "wordpress-rest-off", "network-flapping", "openai-rate-limited"),
         mistaken_for=("network-flapping", "database-password-wrong"), level=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -25,6 +26,7 @@ LARGE_TABLE_ROWS = 10_000
 DEAD_ROWS_SHARE, FEWEST_DEAD_ROWS = 0.5, 20_000
 # Helpers of a server start with it, within moments; later means that it recovered from a crash.
 RESTART_SECONDS = 3.0
+FULL_PERCENT = 2.0
 RECENT_CRASH = timedelta(minutes=15)
 STATISTICS_SECONDS = 30.0
 STATUS_WORDS = ("pending", "processing", "completed", "error")
@@ -216,6 +218,13 @@ def _state(evidence: Evidence) -> Iterator[Fact]:
         "The database's disk, or its plan's limit, is nearly used up.",
         symptom=full is not None,
     )
+    spaces = [(row, _free_percent(row.directory)) for row in evidence.rows.get("tablespaces", ())]
+    full_spaces = [(row, free) for row, free in spaces if free is not None and free < FULL_PERCENT]
+    yield Fact(
+        "database.tablespace_full", "record", bool(full_spaces) if any(free is not None for _, free in spaces) else None,
+        f"The tablespace {full_spaces[0][0].name} has {full_spaces[0][1]:.1f} % of its disk left." if full_spaces else "Tablespaces have room.",
+        round(full_spaces[0][1], 1) if full_spaces else None, FULL_PERCENT, evidence.source("tablespaces"), symptom=True, severe=True,
+    )  # fmt: skip
     latency = evidence.checks.get("database.latency")
     slow = None if latency is None or not latency.answered else latency.verdict != "ok"
     yield _fact(
@@ -226,6 +235,15 @@ def _state(evidence: Evidence) -> Iterator[Fact]:
         "A question to the database and back takes long.",
         symptom=True,
     )
+
+
+def _free_percent(directory: str) -> float | None:
+    """Of the disk that holds a directory; None where it is not one of this machine."""
+    try:
+        usage = shutil.disk_usage(directory)
+    except OSError:
+        return None
+    return 100 * usage.free / usage.total if usage.total else None
 
 
 def _limits(evidence: Evidence) -> Iterator[Fact]:

@@ -6,16 +6,21 @@ import html
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from runbook_lib.credentials.masking import one_line
-from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, ConfigurationError, RunbookError
+from runbook_lib.database import UnavailableDatabase
+from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, RunbookError
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.context import Context
-from runbook_lib.health.sources import Sources
+from runbook_lib.health.probes.configuration import Configuration
+from runbook_lib.health.sources import Sources, open_sources
 from runbook_lib.health.tables import Table
 from runbook_lib.policy import Policy, load_policy
-from runbook_lib.settings import Settings, load_settings
+from runbook_lib.settings import Settings, load_settings, named_env_file
 from runbook_lib.triage.attempts import Attempts, most_by
 from runbook_lib.triage.database_facts import database_facts
 from runbook_lib.triage.evidence import DEADLINE_SECONDS, Evidence, NotChecked, collect
@@ -286,18 +291,39 @@ def assess(
     )
 
 
+def diagnose_here(*, deadline_seconds: float = DEADLINE_SECONDS) -> Diagnosis:
+    """As `diagnose`, of the system that this process's settings name, also when they do not fit, or when its
+    database cannot be opened. Never raises for what it finds."""
+    settings, _, _ = _settings()
+    try:
+        sources = open_sources(settings or _fallback(), "runbook triage", require_schema=False)
+    except RunbookError as error:
+        unavailable = UnavailableDatabase(error)
+        sources = Sources(unavailable, unavailable)
+    with sources:
+        return diagnose(sources, deadline_seconds=deadline_seconds)
+
+
 def _settings() -> tuple[Settings | None, Policy, str | None]:
     try:
         settings = load_settings()
         settings.sandboxed()
         return settings, load_policy(settings), None
-    except (ConfigurationError, RunbookError) as error:
+    except RunbookError as error:
         return None, Policy(), one_line(str(error), 500)
 
 
 def _fallback() -> Settings:
-    """Settings without anything of the environment's, so that what does not need them is still looked at."""
-    return Settings.model_construct()
+    """Where the database is, of settings that do not fit as a whole: so that the rest is still looked at."""
+    found = Configuration.of_this_process(named_env_file())
+    url = found.value("DATABASE_URL")
+    return Settings.model_construct(
+        database_url=SecretStr(url) if url else None,
+        runbook_database_schema=found.value("RUNBOOK_DATABASE_SCHEMA") or "public",
+        runbook_home=Path(
+            found.value("RUNBOOK_HOME") or Settings.model_fields["runbook_home"].default
+        ).absolute(),
+    )
 
 
 def _grouped(not_checked: tuple[NotChecked, ...]) -> tuple[NotChecked, ...]:

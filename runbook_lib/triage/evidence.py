@@ -157,6 +157,8 @@ def _questions(context: Context) -> dict[str, _Question]:
         "server_times": lambda view: view.rows(_SQL["server_times"]),
         "table_statistics": lambda view: view.rows(_SQL["table_statistics"], tables=tables),
         "running_statements": lambda view: view.rows(_SQL["running_statements"]),
+        "tablespaces": lambda view: view.rows(_SQL["tablespaces"]),
+        "schedulers": lambda view: view.own_rows(_SQL["schedulers"]),
         "sessions": lambda view: view.rows(_SQL["sessions"]),
         "same_time_before": lambda view: view.own_rows(_SQL["same_time_before"], hours=12),
     }

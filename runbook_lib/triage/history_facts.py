@@ -29,15 +29,22 @@ _NOT_A_FAILING = (
     "waiting_for_site",
 )
 FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
+# Of the newest attempts so many fail: it still goes on.
+NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
 # So unlikely by chance, that failures are those of one worker or one category.
 CHANCE = 0.01
 SCOPE_SHARE = 0.8
 SLOWER_FACTOR = 1.8
-SLOWER_WRITING_SECONDS, SLOWER_PUBLISHING_SECONDS = 3.0, 1.0
-LONG_IN_PROCESSING_SECONDS, LONG_FACTOR = 45.0, 3.0
+SLOWER_WRITING_SECONDS, SLOWER_PUBLISHING_SECONDS = 3.0, 3.0
+LONG_IN_PROCESSING_SECONDS, LONG_FACTOR = 120.0, 3.0
 CONTENT_CLASSES = (
-    *(name for name in FAILURE_CLASSES if name.startswith("content_")),
-    "openai_answer_unreadable",
+    # Too alike is the topic's fault: it came twice.
+    *(
+        name
+        for name in FAILURE_CLASSES
+        if name.startswith("content_") and name != "content_too_alike"
+    ),
+    "openai_refused",
 )
 BAD_CONTENT_PERCENT, FEWEST_BAD = 15.0, 3
 FEW_WORDS = 60
@@ -74,7 +81,7 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
                 SOURCE,
             )
             continue
-        suffers = _suffers(evidence, seen)
+        suffers = _suffers(evidence, seen, attempts)
         words = (
             f"{seen.attempts} of the {seen.of} newest attempts failed as {name}: {_meaning(name)}"
         )
@@ -94,8 +101,19 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
         )
 
 
-def _suffers(evidence: Evidence, seen: ClassSeen) -> bool:
-    """Whether jobs wait or ended because of it; not known counts as yes."""
+def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
+    """Whether jobs wait or ended because of it, or it still strikes many; not known counts as yes.
+
+    A burst that retries took up is over: what came after it succeeded.
+    """
+    newest = attempts.recent[:NEWEST]
+    strikes = sum(failed(row) and class_of(row) == seen.error_class for row in newest)
+    if (
+        newest
+        and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest)
+        and strikes >= FEWEST_STRIKES
+    ):
+        return True
     waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
     if waiting is None or ended is None:
         return True
@@ -198,7 +216,12 @@ def _layer_of_rows(rows: Sequence[Any]) -> str:
 def _scope(attempts: Attempts, answered: bool) -> Iterator[Fact]:
     """Whether failures are those of one worker, category or model, while others go on at the same time."""
     for column, fewest in (("worker", 3), ("category", 2), ("model", 3)):
-        named = [row for row in attempts.failures if getattr(row, column) is not None]
+        # What was lost tells of the worker's end, not of its settings.
+        named = [
+            row
+            for row in attempts.failures
+            if row.status == "error" and getattr(row, column) is not None
+        ]
         name, _ = most_by(named, column)
         began = min(
             (row.execution_time for row in named if getattr(row, column) == name), default=None
@@ -209,7 +232,7 @@ def _scope(attempts: Attempts, answered: bool) -> Iterator[Fact]:
         ]
         ours = [row for row in since if getattr(row, column) == name]
         others = [row for row in since if getattr(row, column) not in (name, None)]
-        inside, outside = (sum(failed(row) for row in rows) for rows in (ours, others))
+        inside, outside = (sum(row.status == "error" for row in rows) for rows in (ours, others))
         chance = unlikely_alone(inside, len(ours), outside, len(others)) if others else 1.0
         alone = (
             inside >= fewest
@@ -230,6 +253,14 @@ def _content(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
     yield Fact("content.many_refused", "data", (bad >= FEWEST_BAD and share >= BAD_CONTENT_PERCENT) if answered else None,
                f"{bad} of the {of} newest attempts brought an article that must not be published ({', '.join(sorted(kinds)) or 'none'}).",
                bad, {"of": of, "percent": BAD_CONTENT_PERCENT}, SOURCE, symptom=True, severe=True)  # fmt: skip
+    pages = attempts.classes.get("openai_wrong_address")
+    as_answers = (
+        [row for row in pages.rows if row.http_status == 200] if pages and pages.going_on else []
+    )
+    yield Fact(
+        "content.pages_as_answers", "data", bool(as_answers) if answered else None,
+        "Requests for articles are answered with status 200 and a page that is none.", len(as_answers), 1, SOURCE, symptom=True, severe=True,
+    )  # fmt: skip
     articles, source = evidence.rows.get("recent_articles"), evidence.source("recent_articles")
     newest = list(articles or ())[:20]
     short = [
@@ -275,12 +306,7 @@ def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterat
         yield Fact(f"{stage}.as_before", layer, not slower if found else None, f"{stage.capitalize()} takes as long as before.", round(found[0], 2) if found else None,
                    round(SLOWER_FACTOR * found[1], 2) if found else None, SOURCE)  # fmt: skip
     rows, source = evidence.rows.get("in_processing"), evidence.source("in_processing")
-    wholes = [
-        (row.completed_at - row.started_at).total_seconds()
-        for row in attempts.counted
-        if row.started_at and row.completed_at and row.status == "completed"
-    ]
-    limit = max([LONG_IN_PROCESSING_SECONDS, LONG_FACTOR * max(wholes, default=0.0)])
+    limit = max(LONG_IN_PROCESSING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
     for stage, layer in (("write", "generate"), ("publish", "publish")):
         long = [row for row in rows or () if row.stage == stage and (row.age_seconds or 0) > limit]
         yield Fact(f"processing.long_in_{stage}", layer, bool(long) if rows is not None else None,

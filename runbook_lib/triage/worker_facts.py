@@ -22,7 +22,8 @@ REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 60.0
 # So long a job may be due before somebody with free hands takes it.
 CLAIM_SECONDS = 15.0
 CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
-STANDING_SECONDS = 60.0
+# A worker has to come no step further for longer than that, and than three times what any job took.
+STANDING_SECONDS, STANDING_FACTOR = 180.0, 3.0
 HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
 
@@ -112,13 +113,12 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         source,
     )
     yield from _vanished(evidence, silent, attempts)
+    limit = max(STANDING_SECONDS, STANDING_FACTOR * attempts.longest_seconds)
     standing = [
-        row
-        for row in alive
-        if row.in_flight > 0 and (row.without_progress_seconds or 0) > STANDING_SECONDS
+        row for row in alive if row.in_flight > 0 and (row.without_progress_seconds or 0) > limit
     ]
     yield Fact("workers.stand_still", "workers", bool(standing), f"{standing[0].worker} beats, has {standing[0].in_flight} jobs in hand, and comes no step further." if standing else "Workers with jobs in hand get on.",
-               round(standing[0].without_progress_seconds, 1) if standing else None, STANDING_SECONDS, source, symptom=True, severe=True)  # fmt: skip
+               round(standing[0].without_progress_seconds, 1) if standing else None, limit, source, symptom=True, severe=True)  # fmt: skip
     free = sum(
         max(0, row.concurrency + row.prefetch - row.in_flight) for row in alive if not row.draining
     )
@@ -238,17 +238,17 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     yield Fact(
         "workers.lost_while_alive",
         "workers",
-        bool(robbed) if attempts.all else None,
+        len(robbed) >= 2 if attempts.all else None,
         f"{len(robbed)} attempts were taken from workers that are alive.",
         len(robbed),
         1,
-        "triage.newest_attempts",
+        "triage.newest_attempts beside triage.workers",
         symptom=True,
         severe=True,
     )
 
 
-def process_state(host: str, pid: int) -> str | None:
+def process_state(host: str, pid: int, word: bytes = b"worker") -> str | None:
     """`gone`, or the state of a worker's process; None for a worker of another host, or where it is not known."""
     if host != socket.gethostname() or not Path("/proc/self/stat").exists():
         return None
@@ -262,7 +262,7 @@ def process_state(host: str, pid: int) -> str | None:
     except OSError:
         return None
     # The number may belong to another program by now; a zombie is a process that ended.
-    if state == "Z" or (command and b"worker" not in command and b"python" not in command):
+    if state == "Z" or (command and word not in command and b"python" not in command):
         return "gone"
     return "stopped" if state in ("T", "t") else "alive" if pid != os.getpid() else None
 
@@ -298,6 +298,14 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         0,
         source,
     )
+    frozen = [
+        row for row in rows if not row.stopped and process_state(row.host, row.pid) == "stopped"
+    ]
+    yield Fact(
+        "workers.process_frozen", "workers", bool(frozen), f"The process of {frozen[0].worker} is stopped: it is there, and does not run." if frozen else "No worker's process is stopped.",
+        len(frozen), 1, "process table of this host", symptom=True, severe=True,
+    )  # fmt: skip
+    yield _refused_alone(evidence, rows, attempts)
     jobs = {row.job_id for row in attempts.all if row.status == "lost"}
     yield Fact(
         "workers.attempts_not_of_one_job",
@@ -367,6 +375,32 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
     )
 
 
+def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Fact:
+    """A provider refuses one worker, and takes the same key or password from here: that worker's are old.
+
+    The pause that follows holds for all workers, so that the others have no attempts to compare with.
+    """
+    alone: list[str] = []
+    for name, probe in (
+        ("openai_key_invalid", "openai.key"),
+        ("wordpress_login_failed", "wordpress.login"),
+    ):
+        seen, check = attempts.classes.get(name), evidence.checks.get(probe)
+        if (
+            seen
+            and seen.going_on
+            and seen.workers == 1
+            and check is not None
+            and check.verdict == "ok"
+        ):
+            alone.append(str(seen.rows[0].worker))
+    several = len(_alive(rows)) > 1
+    return Fact(
+        "scope.one_worker_is_refused", "workers", bool(alone) and several, f"Only {alone[0]} is refused; what this machine has is accepted." if alone else "No worker is refused alone.",
+        alone, [], "triage.newest_attempts beside GET models, GET users/me", symptom=bool(alone), severe=True,
+    )  # fmt: skip
+
+
 def _clocks(
     evidence: Evidence, rows: Sequence[Any] | None, attempts: Attempts, policy: Policy
 ) -> Iterator[Fact]:
@@ -410,6 +444,16 @@ def _clocks(
 
 
 def _scheduler(evidence: Evidence) -> Iterator[Fact]:
+    rows = evidence.rows.get("schedulers")
+    gone = [row for row in rows or () if process_state(row.host, row.pid, b"schedule") == "gone"]
+    left = [
+        row for row in rows or () if row not in gone and row.silent_seconds <= REMEMBERED_SECONDS
+    ]
+    yield Fact(
+        "scheduler.process_gone", "scheduler", bool(gone) and not left if rows is not None else None,
+        f"The process of the scheduler {gone[0].scheduler} is gone." if gone else "Schedulers have their processes.",
+        len(gone), 1, "process table of this host", symptom=True, severe=True,
+    )  # fmt: skip
     beat, absent = (
         evidence.checks.get("scheduler.heartbeat"),
         evidence.checks.get("scheduler.absent_runs"),
