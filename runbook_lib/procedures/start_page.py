@@ -52,7 +52,6 @@ class Entry:
     title: str
     when: str
     level: int
-    changes: str
     words: Mapping[str, float] = field(default_factory=dict, repr=False)
 
 
@@ -91,10 +90,10 @@ class StartPage(Answer):
         import pandas
 
         rows = [
-            {"procedure": each.name, "title": each.title, "when": each.when, "level": each.level, "changes": each.changes}
+            {"procedure": each.name, "title": each.title, "when": each.when, "level": each.level}
             for each in self.entries
         ]  # fmt: skip
-        return Table(pandas.DataFrame(rows, columns=["procedure", "title", "when", "level", "changes"]))  # fmt: skip
+        return Table(pandas.DataFrame(rows, columns=["procedure", "title", "when", "level"]))  # fmt: skip
 
     def results(self) -> dict[str, Any]:
         """The answers, for the record."""
@@ -142,7 +141,7 @@ def _entries() -> Iterable[Entry]:
         words = _words({"title": f"{card.title} {name.replace('/', ' ').replace('_', ' ')}", "alert": card.alert or "",
                         "scenarios": " ".join(each.title for each in SCENARIOS if each.procedure == name),
                         "purpose": card.purpose, "symptoms": symptoms})  # fmt: skip
-        yield Entry(name, card.title, card.alert or card.purpose, card.level, card.changes, words)
+        yield Entry(name, card.title, card.alert or card.purpose, card.level, words)
 
 
 def _symptoms(notebook: Mapping[str, Any]) -> str:
