@@ -161,6 +161,21 @@ def test_rows_without_a_partition_leave_in_batches(database: Database, home: Pat
     assert exports(database)[0].bytes_returned == 0
 
 
+def test_a_row_that_changed_after_the_export_is_left_by_the_batches(
+    database: Database, home: Path
+) -> None:
+    add_week(database, 30, 60, partition=False)
+    old = first_old(database)
+    with database.connect() as connection, parquet_files.open_parquet() as parquet:
+        removing = run_exports.RunExports(connection, parquet, home / "exports", "ana")
+        removing._export(old)
+        with database.transaction() as transaction:
+            transaction.run("UPDATE job_runs SET tokens = 1000 WHERE tokens = 7")
+        removed = removing.remove(old)
+    assert (removed.rows, removed.rows_kept) == (59, 1)
+    assert value(database, "SELECT tokens FROM job_runs") == 1000
+
+
 def test_an_unpartitioned_table_is_cleaned_up_in_batches(weeks: Database, home: Path) -> None:
     with weeks.transaction() as transaction:
         transaction.run("CREATE TABLE plain AS SELECT * FROM job_runs")
@@ -170,6 +185,7 @@ def test_an_unpartitioned_table_is_cleaned_up_in_batches(weeks: Database, home: 
     assert (result.status, runs(weeks), in_files(home)) == ("applied", 40, 110)
 
 
+@pytest.mark.long
 def test_the_week_of_the_border_waits_unless_told_otherwise(database: Database) -> None:
     begins = add_week(database, 10, 1200)
     days = (clean_up.datetime.now(clean_up.UTC) - begins).days - 2
@@ -212,6 +228,7 @@ def test_a_reader_who_stays_is_waited_for_and_then_the_week_is_kept(
     assert runs(weeks) == 40
 
 
+@pytest.mark.long
 def test_a_role_that_may_not_drop_is_told_so_and_nothing_is_lost(weeks: Database) -> None:
     name = f"clean_up_{uuid.uuid4().hex[:8]}"
     with weeks.transaction() as transaction:
@@ -253,7 +270,10 @@ changes.apply(database, change_id, actor="ana", dry_run=False)
 """
 
 
-@pytest.mark.parametrize("moment", ["exporting", "exported", "removed", "between batches"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param("exporting", marks=pytest.mark.long), "exported", "removed", "between batches"],
+)
 def test_after_kill_nine_another_run_makes_it_whole(
     database: Database, home: Path, moment: str
 ) -> None:
@@ -288,6 +308,7 @@ def ids_in_files(home: Path) -> set[str]:
         return {row[0] for row in parquet.execute(f"SELECT job_id::VARCHAR FROM '{folder}/*.parquet'").fetchall()}  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_folder_that_takes_no_export_is_told_and_nothing_is_removed(weeks: Database) -> None:
     folder = load_settings().run_exports / "job_runs"
     folder.parent.mkdir(parents=True)
@@ -346,6 +367,7 @@ def test_the_review_says_what_there_is_what_may_go_and_where_it_went(
     assert young.results()["old_runs"] == 40
 
 
+@pytest.mark.long
 def test_the_review_of_nothing_and_of_a_database_that_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("DATABASE_URL", database.url)
     empty = job_runs_review(Sources(database, database))

@@ -181,6 +181,7 @@ def test_another_transaction_of_the_same_session_is_not_the_one_that_was_looked_
     raw.close()
 
 
+@pytest.mark.long
 def test_a_role_that_may_not_end_a_session_is_told_who_may(database: Database) -> None:
     name = f"errors_{uuid.uuid4().hex[:8]}"
     with database.transaction() as transaction:
