@@ -12,6 +12,8 @@ from runbook_lib.health.charts import Chart, new_figure, png_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# A limit farther above would leave the line flat at the bottom.
+LIMIT_DRAWN_FACTOR = 4.0
 _KEPT, _DUE, _LIMIT = "#0072B2", "#E69F00", "#7a1f1f"
 
 
@@ -63,8 +65,11 @@ def growth(
         ahead = last_at + max(timedelta(days=7), (last_at - sizes[0][0]) / 2)
         expected = last + daily_bytes * ((ahead - last_at) / timedelta(days=1))
         axes.plot([last_at, ahead], [last / MEGABYTE, expected / MEGABYTE], ":", color=_KEPT, label="if it goes on so")  # type: ignore[arg-type]  # fmt: skip
-    if limit_bytes is not None:
+    near = limit_bytes is not None and limit_bytes <= LIMIT_DRAWN_FACTOR * last
+    if limit_bytes is not None and near:
         axes.axhline(limit_bytes / MEGABYTE, color=_LIMIT, linestyle="--", linewidth=1.2, label="limit")  # fmt: skip
+    elif limit_bytes is not None:
+        axes.set_title(f"the limit, {size_words(limit_bytes)}, is far above", fontsize=10, color=_LIMIT)  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.set_ylabel("MB")
     _label_dates(axes)
