@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     browser() is None, reason="neither Chromium nor Chrome is installed"
 )
 
-PAGES = ("/", "/alerts", "/jobs?class=mystery", "/brakes", "/changes", "/procedures",
+PAGES = ("/", "/alerts", "/triage", "/jobs?class=mystery", "/brakes", "/changes", "/procedures",
          "/procedures/weekly/performance_review", "/runs", "/schedules", "/access")  # fmt: skip
 # The lowest contrast of any text with what is behind it (WCAG 2.2, 1.4.3), and where it is.
 LOWEST_CONTRAST = """

@@ -26,6 +26,7 @@ from runbook_lib.database import Database
 PAGES = (
     "/",
     "/alerts",
+    "/triage",
     "/incidents",
     "/jobs",
     "/brakes",
@@ -380,7 +381,11 @@ def test_with_the_database_down_every_page_says_so_and_the_console_stays(
         assert overview.status_code == 200
         assert "critical" in overview.text
         assert "There are no figures" in overview.text
-        for path in PAGES[1:]:
+        # What is broken is what triage is for.
+        triage = ana.get("/triage")
+        assert (triage.status_code, "database-down" in triage.text) == (200, True)
+        assert "a-password-of-ours" not in triage.text
+        for path in set(PAGES[1:]) - {"/triage"}:
             answer = ana.get(path)
             assert answer.status_code == 503, path
             assert "The database does not answer" in answer.text

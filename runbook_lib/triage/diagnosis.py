@@ -347,8 +347,10 @@ def _as_dictionary(found: Found) -> dict[str, Any]:
     return {
         "id": cause.id, "layer": cause.layer, "confidence": found.confidence, "title": cause.title,
         "evidence": [_plain(fact.cited()) for fact in found.evidence],
-        "first_action": {"words": cause.action.words, "command": cause.action.command, "change": cause.action.change,
-                         "parameters": dict(cause.action.parameters), "never": cause.action.never},
+        "first_action": cause.action.words,
+        "command": cause.action.command,
+        "plan": {"kind": cause.action.change, "parameters": dict(cause.action.parameters)} if cause.action.change else None,
+        "never": cause.action.never,
         "safe_to_automate": cause.action.automation, "over": found.over, "mistaken_for": list(cause.mistaken_for),
         "level": cause.level, "procedure": cause.procedure,
     }  # fmt: skip

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+# How a statement is cited: its file and its name.
+_STATEMENT = re.compile(r"[a-z_]+\.[a-z_]+\b")
 
 # From outside in: the way of a job, then those who carry it. A cause and a fact name one of these.
 LAYERS = (
@@ -33,10 +37,11 @@ class Fact:
     severe: bool = False
 
     def cited(self) -> dict[str, Any]:
-        """As a line of evidence."""
+        """As a line of evidence: the statement or probe, the figure and what it is measured by."""
+        kind = "statement" if _STATEMENT.match(self.source) else "probe"
         return {
-            "fact": self.name, "source": self.source, "value": self.value,
-            "threshold": self.threshold, "words": self.words,
+            "fact": self.name, kind: self.source, "value": self.value, "threshold": self.threshold,
+            "words": self.words,
         }  # fmt: skip
 
 
