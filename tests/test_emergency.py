@@ -56,7 +56,12 @@ def test_what_fails_since_when_and_with_whom_the_fault_lies(workplace: Workplace
 def test_the_worker_that_stands_out_is_named_and_those_that_do_not_are_not(
     workplace: Workplace,
 ) -> None:
+    """1 of 2 is more than the rate of all, and proves nothing."""
+    for job, attempt in (("now 1", 2), ("now 30", 1)):
+        run(workplace.database, "UPDATE job_runs SET category = 'Few' WHERE job_id = %(job)s AND attempt = %(attempt)s", job=_id(job), attempt=attempt)  # fmt: skip
     places = high_failure_rate(workplace.sources, hours=1).places.frame
+    few = places[places["which"] == "Few"].iloc[0]
+    assert (few["failed"], few["attempts"], few["failures_percent"]) == (1, 2, 50.0)
     out = places[places["stands_out"]]
     assert out[["by", "which"]].to_numpy().tolist() == [["worker", LOST_WORKER]]
     assert set(places["by"]) == {"stage", "model", "category", "worker"}
