@@ -450,7 +450,20 @@ def _deployed(scene: Scene) -> None:
     scene.execute("UPDATE workers SET stopped_at = heartbeat_at WHERE worker = 'old'")
 
 
+def _our_own_rate(scene: Scene) -> None:
+    """A rate that the team set: jobs wait for it, and hands are free meanwhile."""
+    scene.add(6)
+    scene.execute(
+        "UPDATE content_jobs SET created_at = now() - interval '2 minutes', updated_at = now() - interval '2 minutes' WHERE status = 'pending'"
+    )
+    scene.execute("UPDATE provider_limits SET requests_per_minute = 1 WHERE provider = 'openai'")
+    scene.execute(
+        _WORKER
+        + "('w1', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), 0, 0, now())"
+    )
+
+
 HEALTHY: Mapping[str, Callable[[Scene], None]] = {
     "quiet": _quiet, "one-of-a-few-failed": _one_failed, "rate-limits-absorbed": _absorbed, "one-long-article": _one_long,
-    "backlog": _backlog, "paused-by-hand": _paused_by_hand, "deployed": _deployed,
+    "backlog": _backlog, "paused-by-hand": _paused_by_hand, "deployed": _deployed, "our-own-rate": _our_own_rate,
 }  # fmt: skip

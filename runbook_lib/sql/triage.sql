@@ -231,3 +231,9 @@ LIMIT 20;
 SELECT spcname AS name, pg_tablespace_location(oid) AS directory
 FROM pg_tablespace
 WHERE pg_tablespace_location(oid) <> '';
+
+-- name: limited_providers
+-- Providers with a rate or a daily cap of ours: jobs may wait for them while workers have free hands.
+SELECT provider
+FROM provider_limits
+WHERE requests_per_minute IS NOT NULL OR daily_tokens IS NOT NULL OR daily_cost_usd IS NOT NULL;

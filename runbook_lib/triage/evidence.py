@@ -174,6 +174,7 @@ def _of_our_own() -> dict[str, _Question]:
         "workers": lambda view: view.rows(_SQL["workers"]),
         "pauses": lambda view: view.rows(_QUEUE["pauses"]),
         "in_flight_by_provider": lambda view: view.rows(_QUEUE["in_flight_by_provider"]),
+        "limited_providers": lambda view: view.rows(_SQL["limited_providers"]),
         "recent_changes": lambda view: view.rows(_SQL["recent_changes"]),
         "recent_articles": lambda view: view.rows(_SQL["recent_articles"]),
         "indexes": lambda view: view.rows(_SQL["indexes"], table="content_jobs"),

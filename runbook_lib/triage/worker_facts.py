@@ -135,7 +135,8 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         for row in evidence.rows.get("in_flight_by_provider", ())
         if row.most is not None and row.in_flight >= row.most
     }
-    open_due = [row for row in due if held_back.get(row.stage) not in paused | full]
+    limited = {row.provider for row in evidence.rows.get("limited_providers", ())}
+    open_due = [row for row in due if held_back.get(row.stage) not in paused | full | limited]
     yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
                f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=True, severe=True)  # fmt: skip
 
