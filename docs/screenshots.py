@@ -1,6 +1,7 @@
-"""Makes the pictures of docs/images from what `make demo` archived: `python docs/screenshots.py`.
+"""Makes the pictures of docs/images from what a practice archived: `python docs/screenshots.py`.
 
-Needs Chromium or Chrome. With a folder as argument, it takes that archive instead of the demo's.
+Before it: `runbook rehearse quota`, `runbook rehearse do run emergency/system_down`. Needs Chromium
+or Chrome. With a folder as argument, it takes that archive instead.
 `python docs/screenshots.py console [FOLDER]` makes pictures of every page of the console instead, narrow
 and wide, light and dark, over a database of its own with two days of history, with the network blocked.
 """
@@ -16,10 +17,16 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-ARCHIVES = (ROOT / ".runbook" / "demo" / "archive", ROOT / ".runbook" / "archive")
+ARCHIVES = (
+    ROOT / ".runbook" / "demo" / "archive",
+    ROOT / ".runbook" / "archive",
+    *(ROOT / ".runbook" / "rehearsals").glob("*/archive"),
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # picture → procedure, width and height of the window
-PICTURES = {"weekly_performance_review.png": ("weekly/performance_review", 1000, 2080)}
+PICTURES = {
+    "system_down.png": ("emergency/system_down", 1000, 1560),
+}
 CONSOLE_PAGES = {
     "overview": "/", "alerts": "/alerts", "jobs": "/jobs", "hostile": "/jobs?class=mystery",
     "brakes": "/brakes", "procedures": "/procedures", "procedure": "/procedures/weekly/performance_review",
@@ -41,7 +48,10 @@ def main() -> int:
     for picture, (procedure, width, height) in PICTURES.items():
         page = newest_page(archives, procedure)
         if page is None:
-            print(f"No archived page of {procedure}; run `make demo` first.", file=sys.stderr)
+            print(
+                f"No archived page of {procedure}; make one first: see the top of this file.",
+                file=sys.stderr,
+            )
             return 3
         target = ROOT / "docs" / "images" / picture
         target.parent.mkdir(exist_ok=True)
