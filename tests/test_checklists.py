@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,39 @@ def test_without_a_package_index_it_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.packages == ()
     assert found.problem is not None
     assert "index could not be asked" in found.problem
+
+
+class Index(BaseHTTPRequestHandler):
+    """A package index on which everything has a version 99.0, and is not for download."""
+
+    def do_GET(self) -> None:
+        name = self.path.strip("/").rpartition("/")[2]
+        file = f"{name.replace('-', '_')}-99.0-py3-none-any.whl"
+        page = f'<!DOCTYPE html><a href="/files/{file}">{file}</a>'.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.long
+def test_what_is_behind_is_told_where_there_is_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    try:
+        found = behind_releases()
+    finally:
+        server.shutdown()
+    assert found.problem is None
+    assert {each["newest"] for each in found.packages} == {"99.0"}
+    assert "APScheduler" in {each["package"] for each in found.packages}
 
 
 def test_without_a_database_it_says_so() -> None:
