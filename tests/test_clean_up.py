@@ -62,6 +62,7 @@ def in_files(home: Path) -> int:
     folder = home / "exports" / "job_runs"
     with parquet_files.open_parquet() as parquet:
         row = parquet.execute(f"SELECT count(*) FROM '{folder}/*.parquet'").fetchone()
+    assert row is not None
     return int(row[0])
 
 
@@ -149,6 +150,29 @@ def first_old(database: Database) -> run_exports.OldRuns:
         row = clean_up.CleanUp().preview(transaction, plan.parameters, 10).rows[0]
     border = clean_up.border_of(plan.parameters)
     return run_exports.OldRuns(row.key, row.seen["relation_oid"], row.seen["action"], border)
+
+
+def test_two_at_the_same_week_do_not_write_into_each_others_file(
+    weeks: Database, home: Path
+) -> None:
+    """Both export, as when a plan is taken over from somebody who is only slow; one file is left, and it holds all."""
+    old = first_old(weeks)
+    with (
+        weeks.connect() as one, weeks.connect() as other,
+        parquet_files.open_parquet() as first, parquet_files.open_parquet() as second,
+    ):  # fmt: skip
+        slow = run_exports.RunExports(one, first, home / "exports", "ana")
+        fast = run_exports.RunExports(other, second, home / "exports", "bo")
+        exported = slow._export(old)
+        before = exported.file.stat().st_ino
+        assert fast._export(old).file == exported.file
+        assert exported.file.stat().st_ino == before
+        assert (slow.remove(old).rows, fast.remove(old).rows) == (60, 60)
+        row = first.execute(f"SELECT count(*) FROM '{home}/exports/*.parquet'").fetchone()
+    assert row == (60,)
+    assert runs(weeks) == 90
+    noted = exports(weeks)
+    assert {parquet_files.sha256_of(exported.file)} == {each.sha256 for each in noted}
 
 
 def test_rows_without_a_partition_leave_in_batches(database: Database, home: Path) -> None:

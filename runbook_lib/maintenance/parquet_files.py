@@ -156,6 +156,18 @@ def totals(parquet: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: 
     )  # fmt: skip
 
 
+def holds(
+    parquet: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path, expected: Totals
+) -> bool:
+    """Whether a file can be read and holds exactly this."""
+    import duckdb
+
+    try:
+        return totals(parquet, columns, file).totals == expected
+    except duckdb.Error:
+        return False
+
+
 def keys(
     parquet: duckdb.DuckDBPyConnection, columns: Sequence[Column], file: Path, batch_rows: int
 ) -> Iterator[list[tuple[Any, ...]]]:

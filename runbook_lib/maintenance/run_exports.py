@@ -10,7 +10,9 @@ note of it, and mostly both.
 from __future__ import annotations
 
 import json
+import os
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,8 +125,9 @@ class RunExports:
 
     def _export(self, old: OldRuns) -> _Export:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = self.folder / f".{old.relation}.{old.relation_oid}.part"
-        unfinished.unlink(missing_ok=True)
+        self._remove_leftovers()
+        # A name of its own: somebody else may be at the same table, and neither writes into the other's file.
+        unfinished = self.folder / f".{old.relation}.{uuid.uuid4().hex}.part"
         started = time.monotonic()
         with self.connection.transaction(
             read_only=True, deadline_seconds=EXPORT_DEADLINE_SECONDS
@@ -139,7 +142,7 @@ class RunExports:
         content = f"{found.totals.rows}-{int(found.totals.checksum) % 16**12:012x}"
         file = self.folder / f"{old.relation}-{content}.parquet"
         unfinished.chmod(0o400)
-        unfinished.replace(file)
+        self._settle(unfinished, file, columns, found.totals)
         parquet_files.flush_folder(self.folder)
         with self.connection.transaction() as transaction:
             export_id = transaction.value(
@@ -150,6 +153,25 @@ class RunExports:
                 write_seconds=round(written - started, 3), check_seconds=round(checked - written, 3),
             )  # fmt: skip
         return _Export(str(export_id), file, found.totals, 0)
+
+    def _settle(self, unfinished: Path, file: Path, columns: list[Column], held: Totals) -> None:
+        """Gives a compared file its name. What stands there already stays, if it holds the same."""
+        try:
+            os.link(unfinished, file)
+        except FileExistsError:
+            if not parquet_files.holds(self.parquet, columns, file, held):
+                unfinished.replace(file)
+                return
+        unfinished.unlink()
+
+    def _remove_leftovers(self) -> None:
+        """Files that a crash left unfinished: nobody has written to them for longer than an export may take."""
+        for left in [*self.folder.glob(".*.part"), *self.folder.glob(".*.pipe")]:
+            try:
+                if time.time() - left.stat().st_mtime > EXPORT_DEADLINE_SECONDS:
+                    left.unlink()
+            except FileNotFoundError:
+                pass  # somebody else was faster
 
     def _drop(self, old: OldRuns, export: _Export) -> Removed:
         for attempt in range(DROP_ATTEMPTS):
