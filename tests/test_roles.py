@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from runbook_lib.settings import Settings, load_settings
 
 WRITING = re.compile(r"\b(INSERT INTO|UPDATE\s+\w+\s+(AS\s+\w+\s+)?SET|DELETE FROM|FOR (NO KEY )?(UPDATE|SHARE)|CREATE|DO \$|LOCK)\b", re.I)  # fmt: skip
 # They need more than reading by what they are: a lock of ours, a function that writes, another's catalogue.
+GIVEN_UP_SECONDS = 60
 BIND = re.compile(r"%[(]\w+[)]s")
 NOT_READING = re.compile(r"make_job_runs_partitions|drop_repeated|advisory|set_config|pg_notify|nextval|\bvault\.|pg_cancel|pg_terminate|pg_ls_waldir")  # fmt: skip
 
@@ -88,7 +90,12 @@ def test_a_worker_role_runs_jobs_to_the_end_and_sees_no_log(
     options = WorkerOptions(until_empty=True, idle_poll_seconds=0.05, sweep_interval_seconds=0.05)
     schema.require_current(role)
     with resolve_providers(settings) as providers:
-        make_worker(settings, role, providers, options, Reporter()).run(install_signals=False)
+        worker = make_worker(settings, role, providers, options, Reporter())
+        # Without a right that it needs it would try again for ever.
+        given_up = threading.Timer(GIVEN_UP_SECONDS, worker.stop)
+        given_up.start()
+        worker.run(install_signals=False)
+        given_up.cancel()
     with database.transaction(read_only=True) as transaction:
         found = {row.status: row.jobs for row in transaction.rows("SELECT status, count(*) AS jobs FROM content_jobs GROUP BY 1")}  # fmt: skip
         assert found == {"completed": 3, "error": 1}
