@@ -129,19 +129,21 @@ class Attempts:
     # durations
 
     def slower(self, column: str, at_least_seconds: float) -> tuple[float, float] | None:
-        """Median of the recent durations and of the earlier ones; None where there are too few.
+        """Median of the newest durations and of those before; None where there are too few.
 
-        Recent is the newest quarter, so that a slow drift is seen within what is at hand.
+        The newest few show what began a moment ago, the newest quarter a slow drift: the one that
+        differs more is told.
         """
         values = [
-            (row.execution_time, getattr(row, column)) for row in self.counted
+            getattr(row, column) for row in self.counted
             if getattr(row, column) is not None and (row.status == "completed" or getattr(row, column) >= at_least_seconds)
         ]  # fmt: skip
-        count = max(FEWEST_DURATIONS, len(values) // 4)
-        newest, before = values[:count], values[count:]
-        if len(newest) < FEWEST_DURATIONS or len(before) < FEWEST_DURATIONS:
-            return None
-        return statistics.median(v for _, v in newest), statistics.median(v for _, v in before)
+        found = [
+            (statistics.median(values[:count]), statistics.median(values[count:]))
+            for count in {FEWEST_DURATIONS, max(FEWEST_DURATIONS, len(values) // 4)}
+            if len(values) - count >= FEWEST_DURATIONS
+        ]
+        return max(found, key=lambda pair: pair[0] - pair[1], default=None)
 
 
 def class_of(row: Any) -> str:
