@@ -15,6 +15,7 @@ import psycopg2
 import psycopg2.sql
 import pytest
 
+from runbook_lib import known_secrets
 from runbook_lib.database import Database, embedded, schema
 from runbook_lib.settings import CALLER_PREFIXES, Settings, load_settings
 
@@ -62,6 +63,15 @@ def _fresh_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     load_settings.cache_clear()
     yield
     load_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _own_known_secrets() -> Iterator[None]:
+    """What a test made known is forgotten after it: a later one would find it in files of its own."""
+    forms, longest_first = dict(known_secrets._forms), known_secrets._longest_first
+    yield
+    with known_secrets._lock:
+        known_secrets._forms, known_secrets._longest_first = forms, longest_first
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def test_a_jobs_page_shows_every_attempt_and_what_to_do(
         console.database,
         "SELECT job_id::text FROM content_jobs WHERE status = 'error' AND error_class = 'wordpress_category_missing' LIMIT 1",
     )
-    page = text_of(ana.get(f"/jobs/{job_id[:13]}").text)
+    page = text_of(ana.get(f"/jobs/{job_id[:23]}").text)
     assert "Make the category" in page
     assert "RUNBOOK_FALLBACK_CATEGORY" in page
     assert "The site has no category" in page

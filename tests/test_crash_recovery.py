@@ -69,6 +69,7 @@ def test_lost_answers_and_late_commits_double_nothing(scene: Scene) -> None:
     assert all(fault["struck"] for fault in control.faults()), "a fault struck nobody"
 
 
+@pytest.mark.long
 def test_random_kills_while_the_site_commits_late(scene: Scene) -> None:
     randomness = random.Random(7)
     scene.sandbox.control.set_fault(

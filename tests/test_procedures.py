@@ -263,18 +263,6 @@ def test_a_refused_parameter_starts_no_kernel_and_is_recorded(
     assert not (settings.runbook_home / "archive").exists()
 
 
-def test_without_a_database_nothing_with_effects_is_started(
-    folder: Path, settings: Settings, home: Path
-) -> None:
-    """What only reads runs all the same: tests/test_spool.py."""
-    write_procedure(folder, "fixture/never", "print('ran')", changes="jobs")
-    away = Database("postgresql://runbook:secret-word@127.0.0.1:1/runbook")
-    with pytest.raises(CouldNotBeDone, match=r"127\.0\.0\.1:1") as refusal:
-        run("fixture/never", actor="tester", database=away, settings=settings)
-    assert "secret-word" not in str(refusal.value)
-    assert not (home / "runs").exists()
-
-
 def test_what_the_archive_does_not_take_stays_and_is_said(
     folder: Path, database: Database, settings: Settings, tmp_path: Path
 ) -> None:

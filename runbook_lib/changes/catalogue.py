@@ -26,6 +26,8 @@ KIND_MODULES = {
 # What else is recorded in `admin_actions` and done at once, without a plan.
 OTHER_ACTIONS = (
     "acknowledge_alert",
+    "checklist.tick",
+    "checklist.untick",
     "db.grants",
     "db.migrate",
     "jobs.cancel",
@@ -34,6 +36,9 @@ OTHER_ACTIONS = (
     "resume",
     "schedule.pause",
     "schedule.resume",
+    "secrets.activate",
+    "secrets.generate",
+    "secrets.retire",
     "sweep",
     "test.openai",
     "test.wordpress",

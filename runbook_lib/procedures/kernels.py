@@ -140,9 +140,9 @@ def warm_up(directory: Path) -> None:
 def cool_down(directory: Path) -> None:
     """Lets the fork server go, and ends it at once if nobody else holds it.
 
-    One that is still being started ends by itself a little later: nobody waits for it.
+    One that is still being started after a while ends by itself a little later: nobody waits for it.
     """
-    if not _lock.acquire(timeout=1):
+    if not _lock.acquire(timeout=15):
         return
     try:
         hold = _holds.pop(directory, None)
