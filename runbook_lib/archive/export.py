@@ -8,7 +8,6 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,9 +72,8 @@ def export(
     files["verify.py"] = Path(verify.__file__).read_text("utf-8")
     files["README.txt"] = _readme(seen, entries, complete, head, actor, wanted)
     names = sorted({*_names(seen, entries, complete), *strangers})
-    with ThreadPoolExecutor(store.readers) as readers:
-        data = readers.map(lambda name: _read(store, name), names)
-        found = {f"objects/{name}": each for name, each in zip(names, data, strict=True) if each is not None}  # fmt: skip
+    data = store.for_each(names, lambda name: _read(store, name))
+    found = {f"objects/{name}": each for name, each in data.items() if each is not None}
     _write_zip(file, {**files, **found})
     with tempfile.TemporaryDirectory() as folder:
         zipfile.ZipFile(file).extractall(folder)

@@ -15,9 +15,11 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from runbook_lib.errors import ConfigurationError, CouldNotBeDone, NotFoundError, UsageError
@@ -27,6 +29,7 @@ from runbook_lib.settings import Settings
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}")
 _LONGEST_NAME = 400
 _TEMPORARY = ".new-"
+Answer = TypeVar("Answer")
 
 
 class AlreadyHeld(CouldNotBeDone):
@@ -46,8 +49,17 @@ class Store(ABC):
     """A place for objects. `root` says where it is."""
 
     root: object
-    # How many objects are read at a time by whoever reads many.
-    readers = 4
+    # How many objects are read at a time by whoever reads many. From a folder they come so fast that threads
+    # only wait for each other: one is three times as fast as four.
+    readers = 1
+
+    def for_each(self, names: Iterable[str], ask: Callable[[str], Answer]) -> dict[str, Answer]:
+        """What `ask` answers for each name, several at a time where reading takes its time."""
+        names = list(names)
+        if self.readers == 1:
+            return {name: ask(name) for name in names}
+        with ThreadPoolExecutor(self.readers) as readers:
+            return dict(zip(names, readers.map(ask, names), strict=True))
 
     @abstractmethod
     def address(self, name: str) -> str:

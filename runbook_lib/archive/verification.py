@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -175,13 +174,12 @@ def _read_objects(
     """Digests of all objects and texts of all entries beside them; what belongs to other chains is left out."""
     entered = {chain.name_of_entry(seen["chain"], sequence) for sequence in seen["entries"]}
     beside = {name: found for name in {*names, *entered} if (found := _ENTRY_BESIDE.fullmatch(name))}  # fmt: skip
-    with ThreadPoolExecutor(store.readers) as readers:
-        texts = dict(zip(beside, readers.map(lambda name: _text(store, name), beside), strict=True))
-        ours = {name for name in beside if beside[name][1] == seen["chain"]}
-        others, foreign = _other_chains(beside, texts, ours)
-        wanted = sorted(({*names} - set(beside) - foreign) | named)
-        digests = zip(wanted, readers.map(lambda name: _digest(store, name), wanted), strict=True)
-        seen["found"].update({name: digest for name, digest in digests if digest is not None})
+    texts = store.for_each(beside, lambda name: _text(store, name))
+    ours = {name for name in beside if beside[name][1] == seen["chain"]}
+    others, foreign = _other_chains(beside, texts, ours)
+    wanted = sorted(({*names} - set(beside) - foreign) | named)
+    digests = store.for_each(wanted, lambda name: _digest(store, name))
+    seen["found"].update({name: digest for name, digest in digests.items() if digest is not None})
     seen["copies"] = {int(beside[name][2]): texts[name] for name in ours if texts[name] is not None}
     return others
 
