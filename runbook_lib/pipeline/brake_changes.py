@@ -15,10 +15,9 @@ from runbook_lib.credentials.masking import mask
 from runbook_lib.database.connection import Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.errors import UsageError
-from runbook_lib.pipeline.permits import Event, add_event
-from runbook_lib.settings import PROVIDERS
+from runbook_lib.pipeline.brakes import end_pause, put_limits, put_pause, require_provider
 
-_SQL, _BRAKES = load("brake_changes"), load("brakes")
+_SQL = load("brake_changes")
 
 
 class _OfProviders(TransactionalKind):
@@ -43,7 +42,10 @@ class Pause(_OfProviders):
         reason = str(given.get("reason") or "").strip()
         if not reason:
             raise UsageError("Say why: reason=….")
-        return {"provider": _provider(given), "reason": mask(reason)}
+        return {
+            "provider": require_provider(str(given.get("provider") or "")),
+            "reason": mask(reason),
+        }
 
     def preview(
         self, transaction: Transaction, parameters: Mapping[str, Any], row_count: int
@@ -70,23 +72,7 @@ class Pause(_OfProviders):
         actor: str,
     ) -> list[ChangedRow]:
         for row in rows:
-            transaction.run(
-                _BRAKES["pause"],
-                provider=row.key,
-                until=None,
-                reason=parameters["reason"],
-                actor=actor,
-            )
-            add_event(
-                transaction,
-                actor,
-                Event(
-                    "provider_paused",
-                    f"{actor} paused {row.key} until it is resumed: {parameters['reason']}",
-                    "warning",
-                    row.key,
-                ),
-            )
+            put_pause(transaction, row.key, actor=actor, reason=parameters["reason"])
         return [ChangedRow(row.key, {}, {"reason": parameters["reason"]}) for row in rows]
 
 
@@ -125,12 +111,7 @@ class Unpause(_OfProviders):
         actor: str,
     ) -> list[ChangedRow]:
         for row in rows:
-            transaction.run(_BRAKES["resume"], provider=row.key)
-            add_event(
-                transaction,
-                actor,
-                Event("provider_resumed", f"{actor} resumed {row.key}", "info", row.key),
-            )
+            end_pause(transaction, row.key, actor=actor, reason=row.seen["reason"])
         return [ChangedRow(row.key, row.seen, {}) for row in rows]
 
 
@@ -153,7 +134,7 @@ class Lower(_OfProviders):
         }
         if not any(wanted.values()):
             raise UsageError("Say what to lower: concurrency=… or requests_per_minute=….")
-        return {"provider": _provider(given), **wanted}
+        return {"provider": require_provider(str(given.get("provider") or "")), **wanted}
 
     def preview(
         self, transaction: Transaction, parameters: Mapping[str, Any], row_count: int
@@ -182,7 +163,7 @@ class Lower(_OfProviders):
         found = []
         for row in rows:
             after = _lowered(row.seen, parameters)
-            _set(transaction, row.key, after, actor)
+            put_limits(transaction, row.key, after, actor=actor)
             found.append(ChangedRow(row.key, row.seen, after))
         return found
 
@@ -216,20 +197,8 @@ class Restore(_OfProviders):
         actor: str,
     ) -> list[ChangedRow]:
         for row in rows:
-            _set(transaction, row.key, row.seen["before"], actor)
+            put_limits(transaction, row.key, row.seen["before"], actor=actor)
         return [ChangedRow(row.key, row.seen["now"], row.seen["before"]) for row in rows]
-
-
-def _set(transaction: Transaction, provider: str, limits: Mapping[str, Any], actor: str) -> None:
-    transaction.run(_SQL["set_two_limits"], provider=provider, actor=actor, **limits)
-    told = ", ".join(
-        f"{name} {value if value is not None else 'no limit'}" for name, value in limits.items()
-    )
-    add_event(
-        transaction,
-        actor,
-        Event("limits_changed", f"{actor} set {provider}: {told}", "info", provider),
-    )
 
 
 def _lowered(seen: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,13 +207,6 @@ def _lowered(seen: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
         name: min((each for each in (seen[name], wanted[name]) if each is not None), default=None)
         for name in ("concurrency", "requests_per_minute")
     }
-
-
-def _provider(given: Mapping[str, Any]) -> str:
-    name = str(given.get("provider") or "")
-    if name not in PROVIDERS:
-        raise UsageError(f"There is no provider {name!r}; there is {' and '.join(PROVIDERS)}.")
-    return name
 
 
 def _positive(name: str, value: Any) -> int | None:

@@ -88,12 +88,7 @@ def pause(
             raise UsageError(f"{until:%Y-%m-%d %H:%M:%S} UTC is over already.")
         before = _pauses(transaction)
         for provider in providers:
-            transaction.run(
-                _SQL["pause"], provider=provider, until=until, reason=shown, actor=actor
-            )
-            end = "until it is resumed" if until is None else f"until {until:%Y-%m-%d %H:%M} UTC"
-            message = f"{actor} paused {provider} {end}: {shown}"
-            add_event(transaction, actor, Event("provider_paused", message, "warning", provider))
+            put_pause(transaction, provider, actor=actor, reason=shown, until=until)
         after = _pauses(transaction)
         action.done(transaction, before=_plain(before), after=_plain(after))
     return [after[provider] for provider in providers]
@@ -112,11 +107,45 @@ def resume(
         before = _pauses(transaction)
         ended = [before[provider] for provider in providers if provider in before]
         for each in ended:
-            transaction.run(_SQL["resume"], provider=each.provider)
-            message = f"{actor} resumed {each.provider}; it was paused for: {each.reason}"
-            add_event(transaction, actor, Event("provider_resumed", message, "info", each.provider))
+            end_pause(transaction, each.provider, actor=actor, reason=each.reason)
         action.done(transaction, before=_plain(before), after=_plain(_pauses(transaction)))
     return ended
+
+
+def put_pause(
+    transaction: Transaction,
+    provider: str,
+    *,
+    actor: str,
+    reason: str,
+    until: datetime | None = None,
+) -> None:
+    """Pauses one provider and tells of it; the caller records the action. `reason` is masked already."""
+    transaction.run(_SQL["pause"], provider=provider, until=until, reason=reason, actor=actor)
+    end = "until it is resumed" if until is None else f"until {until:%Y-%m-%d %H:%M} UTC"
+    message = f"{actor} paused {provider} {end}: {reason}"
+    add_event(transaction, actor, Event("provider_paused", message, "warning", provider))
+
+
+def end_pause(transaction: Transaction, provider: str, *, actor: str, reason: str) -> None:
+    """Ends one provider's pause and tells of it; `reason` is what it was paused for."""
+    transaction.run(_SQL["resume"], provider=provider)
+    message = f"{actor} resumed {provider}; it was paused for: {reason}"
+    add_event(transaction, actor, Event("provider_resumed", message, "info", provider))
+
+
+def put_limits(
+    transaction: Transaction, provider: str, limits: Mapping[str, Any], *, actor: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sets the limits that are given and tells of it; all limits before and after."""
+    before = transaction.row(_SQL["lock_limits_row"], provider=provider)._asdict()  # type: ignore[union-attr]
+    wanted = {**before, **limits}
+    transaction.run(_SQL["set_limits"], provider=provider, actor=actor, **wanted)
+    changed = {name: value for name, value in wanted.items() if value != before[name]}
+    words = ", ".join(f"{name} {_or_none(value)}" for name, value in changed.items())
+    message = f"{actor} set limits of {provider}: {words or 'as they were'}"
+    add_event(transaction, actor, Event("limits_changed", message, "info", provider))
+    return before, wanted
 
 
 def provider_states(database: Database) -> list[ProviderState]:
@@ -147,13 +176,7 @@ def set_limits(
         ) as action,
         database.transaction() as transaction,
     ):
-        before = transaction.row(_SQL["lock_limits_row"], provider=provider)._asdict()  # type: ignore[union-attr]
-        wanted = {**before, **limits}
-        transaction.run(_SQL["set_limits"], provider=provider, actor=actor, **wanted)
-        changed = {name: value for name, value in wanted.items() if value != before[name]}
-        words = ", ".join(f"{name} {_or_none(value)}" for name, value in changed.items())
-        message = f"{actor} set limits of {provider}: {words or 'as they were'}"
-        add_event(transaction, actor, Event("limits_changed", message, "info", provider))
+        before, wanted = put_limits(transaction, provider, limits, actor=actor)
         transaction.run(_SQL["end_cap_pause"], provider=provider)
         action.done(transaction, before=before, after=wanted)
     return next(state for state in provider_states(database) if state.provider == provider)
@@ -195,9 +218,15 @@ def drain_worker(
     return drained
 
 
+def require_provider(name: str) -> str:
+    """The name, if it is a provider's. Raises `UsageError`."""
+    if name not in PROVIDERS:
+        raise UsageError(f"There is no provider {name!r}; there is {', '.join(PROVIDERS)}.")
+    return name
+
+
 def _check_limits(provider: str, limits: Mapping[str, Any]) -> None:
-    if provider not in PROVIDERS:
-        raise UsageError(f"There is no provider {provider!r}; there is {', '.join(PROVIDERS)}.")
+    require_provider(provider)
     if not limits:
         raise UsageError(f"Say which limit: {', '.join(LIMITS)}.")
     for name, value in limits.items():

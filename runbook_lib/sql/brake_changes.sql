@@ -39,14 +39,3 @@ SELECT provider
 FROM provider_limits
 WHERE provider = ANY (%(providers)s)
 FOR UPDATE;
-
--- name: set_two_limits
--- Sets concurrency and rate of a provider; the bucket begins anew.
-UPDATE provider_limits
-SET concurrency = %(concurrency)s,
-    requests_per_minute = %(requests_per_minute)s,
-    bucket_requests = NULL,
-    bucket_filled_at = NULL,
-    updated_at = now(),
-    updated_by = %(actor)s
-WHERE provider = %(provider)s;
