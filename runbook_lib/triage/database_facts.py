@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from runbook_lib.health.checks import Check
 from runbook_lib.triage.evidence import Evidence, expected_columns
-from runbook_lib.triage.facts import Fact
+from runbook_lib.triage.facts import Fact, fact_of_check
 
 # Another session's transaction that holds locks for longer is no ordinary one of a worker.
 LONG_LOCK_SECONDS = 5.0
@@ -433,18 +434,13 @@ def _restarts(evidence: Evidence) -> Iterator[Fact]:
     )  # fmt: skip
 
 
-def _fact(
-    name: str, layer: str, holds: bool | None, check: Check | None, words: str, *,
-    symptom: bool = False, severe: bool = False, source: str = "",
-) -> Fact:  # fmt: skip
-    """A fact that a check told."""
-    value = threshold = None
-    if check is not None:
-        value, threshold = check.value, check.threshold
-        source = check.source or check.name
-        if value is None:
-            value = check.details.get("reason") or check.details.get("kind") or check.verdict
-    return Fact(name, layer, holds, words, value, threshold, source, symptom, severe)
+def _figure(check: Check) -> Any:
+    if check.value is not None:
+        return check.value
+    return check.details.get("reason") or check.details.get("kind") or None
+
+
+_fact = partial(fact_of_check, figure=_figure)
 
 
 def _bad(check: Check | None) -> bool:

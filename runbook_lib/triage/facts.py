@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from runbook_lib.health.checks import Check
 
 # How a statement is cited: its file and its name.
 _STATEMENT = re.compile(r"[a-z_]+\.[a-z_]+\b")
@@ -69,3 +71,17 @@ class Facts:
         """What holds and is a symptom, from the outermost layer on."""
         found = [fact for fact in self if fact.symptom and fact.holds]
         return sorted(found, key=lambda fact: LAYERS.index(fact.layer))
+
+
+def fact_of_check(
+    name: str, layer: str, holds: bool | None, check: Check | None, words: str, *,
+    figure: Callable[[Check], Any], symptom: bool = False, severe: bool = False, source: str = "",
+) -> Fact:  # fmt: skip
+    """A fact that a check told. `figure` picks what stands for it; where there is none, its verdict does."""
+    if check is None:
+        return Fact(name, layer, holds, words, None, None, source, symptom, severe)
+    value = figure(check)
+    return Fact(
+        name, layer, holds, words, check.verdict if value is None else value, check.threshold,
+        check.source or check.name, symptom, severe,
+    )  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
 
 from runbook_lib.health.checks import Check
 from runbook_lib.triage.evidence import Evidence
-from runbook_lib.triage.facts import Fact
+from runbook_lib.triage.facts import Fact, fact_of_check
 
 _CERTIFICATE_EXPIRED, _CERTIFICATE_NOT_YET = 10, 9
 
@@ -363,31 +365,13 @@ def _names(evidence: Evidence) -> Iterator[Fact]:
                "This machine's name server gives no answer.", len(silent), 1, "; ".join(str(check.source) for check in looked))  # fmt: skip
 
 
-def _fact(
-    name: str, layer: str, holds: bool | None, check: Check | None, words: str, *,
-    symptom: bool = False, severe: bool = False,
-) -> Fact:  # fmt: skip
-    if check is None:
-        return Fact(name, layer, holds, words, None, None, "", symptom, severe)
-    value = next(
-        (
-            check.details[key]
-            for key in ("http_status", "reason", "verify_code")
-            if check.details.get(key) is not None
-        ),
-        check.value,
-    )
-    return Fact(
-        name,
-        layer,
-        holds,
-        words,
-        check.verdict if value is None else value,
-        check.threshold,
-        check.source or check.name,
-        symptom,
-        severe,
-    )
+def _figure(check: Check) -> Any:
+    """What the other side answered rather than the check's own figure."""
+    told = (check.details.get(key) for key in ("http_status", "reason", "verify_code"))
+    return next((each for each in told if each is not None), check.value)
+
+
+_fact = partial(fact_of_check, figure=_figure)
 
 
 def _is(check: Check | None, verdict: str) -> bool:
