@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 import re
-import secrets
 from pathlib import Path
 
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
+from runbook_lib.durable_files import write_durably
 from runbook_lib.errors import CouldNotBeDone
 
 _BARE = re.compile(r"[A-Za-z0-9_@%+=:,./~?&*!-]+")
@@ -73,7 +73,11 @@ class EnvFile:
                 "A value with ${…} in it cannot stand in such a file: make another one."
             )
         try:
-            _put_in_place(target, after)
+            write_durably(
+                target,
+                after.encode("utf-8"),
+                prepare=lambda descriptor: _as_before(target, descriptor),
+            )
         except OSError as error:
             raise CouldNotBeDone(
                 f"{target} was not written ({error.strerror}); it is as it was."
@@ -118,26 +122,6 @@ def _written(value: str) -> str:
 
 def _values(text: str) -> dict[str, str | None]:
     return dict(dotenv_values(stream=io.StringIO(text), encoding="utf-8"))
-
-
-def _put_in_place(target: Path, text: str) -> None:
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            _as_before(target, file.fileno())
-            os.fsync(file.fileno())
-        os.replace(draft, target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _as_before(target: Path, descriptor: int) -> None:

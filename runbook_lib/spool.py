@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import socket
-import tempfile
 import threading
 import time
 import uuid
@@ -31,6 +30,7 @@ import psycopg2.errors
 from runbook_lib.credentials.masking import one_line, redacted
 from runbook_lib.database.connection import Connection, Database, Transaction
 from runbook_lib.database.statements import load
+from runbook_lib.durable_files import write_durably
 from runbook_lib.errors import (
     CouldNotBeDone,
     DatabaseUnreachable,
@@ -281,25 +281,6 @@ def _bytes(path: Path) -> bytes:
     if len(data) > LARGEST_BYTES:
         raise UsageError(f"it is larger than {LARGEST_BYTES:,} bytes")
     return data
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Writes a file of mode 0600 whole or not at all, and flushes it and its folder to the disk."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _next_ns() -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from runbook_lib.durable_files import flush_to_disk
 from runbook_lib.errors import ConfigurationError, CouldNotBeDone, NotFoundError, UsageError
 from runbook_lib.settings import Settings
 
@@ -157,7 +158,7 @@ class FolderStore(Store):
             raise CouldNotBeDone(
                 f"{name} cannot be removed from the archive: {error.strerror or error}."
             ) from error
-        _flush_directory(path.parent)
+        flush_to_disk(path.parent)
         return True
 
     def _write_once(self, name: str, data: bytes) -> None:
@@ -175,7 +176,7 @@ class FolderStore(Store):
             os.link(temporary, path)
         finally:
             os.unlink(temporary)
-        _flush_directory(path.parent)
+        flush_to_disk(path.parent)
 
 
 def open_store(settings: Settings) -> Store:
@@ -223,7 +224,7 @@ def _make_directories(directory: Path) -> None:
         directory = directory.parent
     for each in reversed(missing):
         each.mkdir(exist_ok=True, mode=0o700)
-        _flush_directory(each.parent)
+        flush_to_disk(each.parent)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -233,11 +234,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
         if written == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         view = view[written:]
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from runbook_lib import known_secrets
 from runbook_lib.credentials.handles import handle_of
+from runbook_lib.durable_files import write_durably
 from runbook_lib.errors import CouldNotBeDone
 
 Place = Literal["staged", "earlier"]
@@ -49,17 +49,8 @@ class Waiting:
         register(name, value)
         path = self._path(place, name)
         self._prepare(path.parent)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({**asdict(kept), "kept_at": kept.kept_at.isoformat()}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        written = json.dumps({**asdict(kept), "kept_at": kept.kept_at.isoformat()})
+        write_durably(path, written.encode("utf-8"))
         return kept
 
     def find(self, place: Place, name: str) -> KeptValue | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.database import Transaction
 from runbook_lib.database.statements import load
+from runbook_lib.durable_files import flush_to_disk
 from runbook_lib.errors import CouldNotBeDone
 
 if TYPE_CHECKING:
@@ -227,19 +228,6 @@ def _decimal(value: str | None) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
-def flush_folder(folder: Path) -> None:
-    """What was named in a folder stays named, whatever happens to the machine."""
-    _flush_path(folder)
-
-
 def _flush(file: Path) -> None:
-    _flush_path(file)
-    _flush_path(file.parent)
-
-
-def _flush_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush_to_disk(file)
+    flush_to_disk(file.parent)

@@ -25,6 +25,7 @@ import psycopg2.errors
 from runbook_lib.database import Transaction
 from runbook_lib.database.connection import Connection
 from runbook_lib.database.statements import load
+from runbook_lib.durable_files import flush_to_disk
 from runbook_lib.errors import CouldNotBeDone
 from runbook_lib.maintenance import parquet_files
 from runbook_lib.maintenance.parquet_files import Column, Totals
@@ -143,7 +144,7 @@ class RunExports:
         file = self.folder / f"{old.relation}-{content}.parquet"
         unfinished.chmod(0o400)
         self._settle(unfinished, file, columns, found.totals)
-        parquet_files.flush_folder(self.folder)
+        flush_to_disk(self.folder)
         with self.connection.transaction() as transaction:
             export_id = transaction.value(
                 _SQL["keep_export"], **_place(old), file=str(file),

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from runbook_lib.durable_files import write_durably
 from runbook_lib.health.alerts.decisions import Decided, Memory, decide
 from runbook_lib.health.alerts.messages import Place
 from runbook_lib.health.alerts.outbox import compose
@@ -32,7 +33,7 @@ from runbook_lib.health.alerts.rules import Alert
 from runbook_lib.health.alerts.targets import Target
 from runbook_lib.health.checks import Check
 from runbook_lib.policy import Policy
-from runbook_lib.spool import Spool, write_durably
+from runbook_lib.spool import Spool
 
 State = dict[str, Any]
 _EMPTY: State = {"away": False, "surveyed_at": None, "states": {}, "alerts": {}, "deliveries": {}}
