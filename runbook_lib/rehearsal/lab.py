@@ -164,35 +164,13 @@ def _no_worker(scene: Scene) -> Iterator[None]:
 @contextmanager
 def _outdated_worker(scene: Scene) -> Iterator[None]:
     """Two workers; one still has the key from before the rotation."""
-    old = SecretStr("sk-before-the-rotation")
     scene.move(runbook_pause_after_failures_in_a_row=1000)
-    scene.execute(
-        _RUNS.format(
-            worker="healthy",
-            status="completed",
-            job_status="completed",
-            error="NULL",
-            count=12,
-            seconds=1,
-            of="completed",
-        )
-    )
-    scene.execute(
-        _RUNS.format(
-            worker="outdated",
-            status="error",
-            job_status="pending",
-            error="'openai_key_invalid'",
-            count=8,
-            seconds=1.4,
-            of="completed",
-        )
-    )
+    scene.execute(_runs("healthy", 12, 1))
+    scene.execute(_runs("outdated", 8, 1.4, error="openai_key_invalid", job_status="pending"))
     scene.execute(
         "INSERT INTO workers (worker, host, pid, version, concurrency, prefetch, settings_digest, in_flight) VALUES "
         "('healthy', 'other-1', 1, '0.2', 4, 0, 'new', 1), ('outdated', 'other-2', 1, '0.1', 4, 0, 'old', 1)"
     )
-    del old
     yield
 
 
@@ -204,6 +182,21 @@ SELECT job_id, 100 + row_number() OVER () , '{status}', '{job_status}', now() - 
     CASE '{status}' WHEN 'completed' THEN 1.0 END, category
 FROM (SELECT job_id, category FROM content_jobs WHERE status = '{of}' ORDER BY random() LIMIT {count}) AS chosen
 """
+
+
+def _runs(
+    worker: str,
+    count: int,
+    seconds: float,
+    *,
+    error: str | None = None,
+    job_status: str | None = None,
+) -> str:
+    """So many attempts of a worker, so many seconds apart: completed, or failed as an error class."""
+    return _RUNS.format(
+        worker=worker, status="error" if error else "completed", job_status=job_status or "completed",
+        error=f"'{error}'" if error else "NULL", count=count, seconds=seconds, of="completed",
+    )  # fmt: skip
 
 
 @contextmanager
@@ -244,6 +237,16 @@ def _both(*stages: Stage) -> Stage:
 
 
 _WORKER = "INSERT INTO workers (worker, host, pid, version, concurrency, prefetch, settings_digest, started_at, heartbeat_at, in_flight, clock_offset_seconds, progress_at) VALUES "
+
+
+def _ordinary_worker(in_flight: int, name: str = "w1") -> str:
+    """A worker that has run for an hour and was heard of just now."""
+    return (
+        _WORKER
+        + f"('{name}', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), {in_flight}, 0, now())"
+    )
+
+
 _CRASHES = _WORKER + ", ".join(
     f"('crashing-{n}', 'other', {n}, '0.2', 4, 0, 'a', now() - interval '{40 * n + 41} seconds', now() - interval '{40 * n + 40} seconds', 0, 0, now())"
     for n in range(1, 5)
@@ -349,8 +352,8 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         (Fault("no-app-passwords", (), sandbox_fault("wordpress", "no_application_passwords"), failures(1)), ("log in", "publish")),
         (Fault("site-changes-posts", (), sandbox_fault("wordpress", "answer_differs", fields={"title": "another"}), failures(3)), ("publish", "draft")),
         (Fault("site-refuses-posts", (), sandbox_fault("wordpress", "status", status=400, body="json", method="POST"), failures(3)), ("publish", "draft")),
-        (Fault("unexpected", (), _sql(_RUNS.format(worker="any", status="error", job_status="pending", error="'unexpected_error'", count=8, seconds=3, of="completed"),
-               "UPDATE content_jobs SET error_class = 'unexpected_error' WHERE status = 'pending'", _WORKER + "('any', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), 4, 0, now())"),
+        (Fault("unexpected", (), _sql(_runs("any", 8, 3, error="unexpected_error", job_status="pending"),
+               "UPDATE content_jobs SET error_class = 'unexpected_error' WHERE status = 'pending'", _ordinary_worker(4, name="any")),
                _AT_ONCE, own_workers=True), ("generate", "publish", "record")),
     )
 }  # fmt: skip
@@ -374,60 +377,26 @@ def _quiet(scene: Scene) -> None:
 
 
 def _one_failed(scene: Scene) -> None:
-    scene.execute(
-        _RUNS.format(
-            worker="w",
-            status="error",
-            job_status="error",
-            error="'openai_timeout'",
-            count=1,
-            seconds=30,
-            of="completed",
-        )
-    )
+    scene.execute(_runs("w", 1, 30, error="openai_timeout", job_status="error"))
 
 
 def _absorbed(scene: Scene) -> None:
     """A burst some minutes ago; each of its jobs was tried again and went well."""
-    burst = _RUNS.format(
-        worker="earlier-worker",
-        status="error",
-        job_status="pending",
-        error="'openai_rate_limited'",
-        count=10,
-        seconds=2,
-        of="completed",
-    )
+    burst = _runs("earlier-worker", 10, 2, error="openai_rate_limited", job_status="pending")
     scene.execute(burst.replace("now()", "(now() - interval '6 minutes')"))
-    scene.execute(
-        _RUNS.format(
-            worker="earlier-worker",
-            status="completed",
-            job_status="completed",
-            error="NULL",
-            count=14,
-            seconds=20,
-            of="completed",
-        )
-    )
+    scene.execute(_runs("earlier-worker", 14, 20))
 
 
 def _one_long(scene: Scene) -> None:
     scene.execute(
         "INSERT INTO content_jobs (topic, status, stage, worker, attempt, lease_until, started_at) VALUES ('long', 'processing', 'write', 'w1', 1, now() + interval '20 seconds', now() - interval '40 seconds')"
     )
-    scene.execute(
-        _WORKER
-        + "('w1', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), 1, 0, now())"
-    )
+    scene.execute(_ordinary_worker(1))
 
 
 def _backlog(scene: Scene) -> None:
     scene.add(40)
-    scene.execute(
-        _WORKER
-        + "('w1', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), 4, 0, now())"
-    )
+    scene.execute(_ordinary_worker(4))
 
 
 def _paused_by_hand(scene: Scene) -> None:
@@ -435,10 +404,7 @@ def _paused_by_hand(scene: Scene) -> None:
     scene.execute(
         "INSERT INTO provider_pauses (provider, reason, paused_by, automatic) VALUES ('openai', 'planned work', 'ana', false)"
     )
-    scene.execute(
-        _WORKER
-        + "('w1', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), 0, 0, now())"
-    )
+    scene.execute(_ordinary_worker(0))
 
 
 def _deployed(scene: Scene) -> None:
@@ -457,10 +423,7 @@ def _our_own_rate(scene: Scene) -> None:
         "UPDATE content_jobs SET created_at = now() - interval '2 minutes', updated_at = now() - interval '2 minutes' WHERE status = 'pending'"
     )
     scene.execute("UPDATE provider_limits SET requests_per_minute = 1 WHERE provider = 'openai'")
-    scene.execute(
-        _WORKER
-        + "('w1', 'other', 1, '0.1', 4, 0, 'a', now() - interval '1 hour', now(), 0, 0, now())"
-    )
+    scene.execute(_ordinary_worker(0))
 
 
 HEALTHY: Mapping[str, Callable[[Scene], None]] = {
