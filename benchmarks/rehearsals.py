@@ -11,26 +11,18 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr
-
-from benchmarks import figures, scratch
-from runbook_lib.database import Database
+from benchmarks import figures
 from runbook_lib.errors import RunbookError
 from runbook_lib.health.context import open_context
 from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.lab import CATALOGUE, COMPOUNDS, HEALTHY, NOT_STAGED, UNKNOWN
-from runbook_lib.rehearsal.scene import QUICK, Scene
-from runbook_lib.sandbox.control import SandboxControl
-from runbook_lib.sandbox.service import CREDENTIALS_FILE, SandboxService
-from runbook_lib.settings import Settings
+from runbook_lib.rehearsal.laboratory import Laboratory, laboratory
+from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
 
 RESULTS = figures.RESULTS / "rehearsals.jsonl"
@@ -57,58 +49,6 @@ def main() -> None:
             )
             print(f"{kind:10} {name:24} seed {seed}  {told}  ({row['seconds']} s)", flush=True)
     table()
-
-
-class Laboratory:
-    """A server with a template to copy, and one sandbox for all scenes."""
-
-    def __init__(
-        self, server: scratch.Server, home: Path, url: str, credentials: dict[str, str]
-    ) -> None:
-        self.server, self.home, self.url, self.credentials = server, home, url, credentials
-        self.template = server.new_database()
-        self._number = 0
-
-    @contextmanager
-    def scene(self, seed: int) -> Iterator[Scene]:
-        """A system of its own; what was staged on the sandbox is gone at the end."""
-        self._number += 1
-        name = f"scene_{self._number}"
-        self.server.run(f"CREATE DATABASE {name} TEMPLATE {urlsplit(self.template.url).path[1:]}")
-        database = Database(urlunsplit(urlsplit(self.server.url)._replace(path=f"/{name}")))
-        control = SandboxControl(self.url)
-        control.clear_faults()
-        control.ensure_categories(["News", "Guides"])
-        scene = Scene(database, self._settings(database), control)
-        scene.past(count=40 + 20 * (seed % 5), hours=3 + seed % 7)
-        try:
-            yield scene
-        finally:
-            control.clear_faults()
-            self.server.run(f"DROP DATABASE {name} WITH (FORCE)")
-
-    def _settings(self, database: Database) -> Settings:
-        return Settings(
-            database_url=SecretStr(database.url), runbook_home=self.home,
-            openai_api_key=SecretStr(self.credentials["openai_api_key"]), openai_base_url=f"{self.url}/v1",
-            wordpress_url=self.url, wordpress_user=self.credentials["wordpress_user"],
-            wordpress_app_password=SecretStr(self.credentials["wordpress_app_password"]), **QUICK,
-        )  # fmt: skip
-
-
-@contextmanager
-def laboratory() -> Iterator[Laboratory]:
-    with (
-        scratch.server() as server,
-        tempfile.TemporaryDirectory(prefix="runbook-sandbox-") as directory,
-    ):
-        service = SandboxService(Path(directory))
-        url = service.start()["url"]
-        try:
-            credentials = json.loads((Path(directory) / CREDENTIALS_FILE).read_text("utf-8"))
-            yield Laboratory(server, server.home, url, credentials)
-        finally:
-            service.stop()
 
 
 Run = Callable[[], dict[str, Any]]
