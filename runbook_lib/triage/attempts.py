@@ -15,6 +15,7 @@ from runbook_lib.health.rates import rate
 from runbook_lib.pipeline.error_guide import UNKNOWN, scenario_of_text
 from runbook_lib.pipeline.failures import FAILURE_CLASSES, NOT_COUNTED_AS_FAILURE, Fault
 
+SOURCE = "triage.newest_attempts"
 UNCLASSED = "unclassed"
 # How far "now" reaches back: so long, or so many attempts where there are fewer in that time.
 WINDOW_SECONDS, FEWEST_IN_WINDOW = 1800.0, 12

@@ -22,12 +22,17 @@ from runbook_lib.health.tables import Table
 from runbook_lib.policy import Policy, load_policy
 from runbook_lib.settings import Settings, load_settings, named_env_file
 from runbook_lib.triage.attempts import Attempts, most_by
+from runbook_lib.triage.clock_facts import clock_facts
+from runbook_lib.triage.content_facts import content_facts
 from runbook_lib.triage.database_facts import database_facts
 from runbook_lib.triage.evidence import DEADLINE_SECONDS, Evidence, NotChecked, collect
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
-from runbook_lib.triage.history_facts import history_facts
+from runbook_lib.triage.failure_facts import failure_facts
 from runbook_lib.triage.judgement import GENERIC, Found, Judgement, judge
 from runbook_lib.triage.provider_facts import provider_facts
+from runbook_lib.triage.queue_facts import queue_facts
+from runbook_lib.triage.scheduler_facts import scheduler_facts
+from runbook_lib.triage.settings_facts import settings_facts
 from runbook_lib.triage.worker_facts import worker_facts
 
 if TYPE_CHECKING:
@@ -274,12 +279,18 @@ def assess(
     started: float,
 ) -> Diagnosis:
     """The judgement on what was answered."""
+    attempts = Attempts(evidence.rows.get("newest_attempts", ()))
     facts = Facts.of(
         [
             *database_facts(evidence),
             *provider_facts(evidence),
-            *history_facts(evidence),
-            *worker_facts(evidence, policy, settings, problem),
+            *failure_facts(evidence, attempts),
+            *content_facts(evidence, attempts),
+            *queue_facts(evidence, attempts),
+            *worker_facts(evidence, attempts),
+            *clock_facts(evidence, attempts, policy),
+            *scheduler_facts(evidence),
+            *settings_facts(settings, policy, problem),
         ]
     )
     return Diagnosis(

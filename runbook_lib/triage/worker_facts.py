@@ -1,20 +1,16 @@
-"""Facts about those who carry the jobs: workers, scheduler, clocks, and this process's settings."""
+"""Facts about the workers: who lives, who fell silent, who differs, and what that does to jobs."""
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from runbook_lib.policy import Policy
-from runbook_lib.settings import Settings
 from runbook_lib.triage.attempts import Attempts, failed, most_by
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
+from runbook_lib.triage.process_table import SOURCE as PROCESSES
+from runbook_lib.triage.process_table import process_state
 
 # A worker beats far more often than this; the check says "silent" later, where others might err.
 SILENT_SECONDS = 12.0
@@ -28,17 +24,17 @@ HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
 
 
-def worker_facts(
-    evidence: Evidence, policy: Policy, settings: Settings | None, problem: str | None = None
-) -> Iterator[Fact]:
+def worker_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
     rows = evidence.rows.get("workers")
-    attempts = Attempts(evidence.rows.get("newest_attempts", ()))
-    if rows is not None:
-        yield from _life(evidence, rows, attempts)
-        yield from _kinds(evidence, rows, attempts)
-    yield from _clocks(evidence, rows, attempts, policy)
-    yield from _scheduler(evidence)
-    yield from _configuration(settings, policy, problem)
+    if rows is None:
+        return
+    yield from _life(evidence, rows, attempts)
+    yield from _kinds(evidence, rows, attempts)
+
+
+def alive_workers(evidence: Evidence) -> list[Any]:
+    """Workers that gave a sign of life just now."""
+    return _alive(evidence.rows.get("workers", ()))
 
 
 def _alive(rows: Sequence[Any]) -> list[Any]:
@@ -186,7 +182,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     known = {worker: state for worker, state in states.items() if state is not None}
     gone = [worker for worker, state in known.items() if state == "gone"]
     frozen = [worker for worker, state in known.items() if state != "gone"]
-    looked = "process table of this host"
+    looked = PROCESSES
     yield Fact(
         "workers.process_gone",
         "workers",
@@ -221,7 +217,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     )
     sessions = evidence.rows.get("sessions")
     count = sum(row.sessions for row in sessions or () if row.application == "runbook-worker")
-    alive = len(_alive(evidence.rows.get("workers", ())))
+    alive = len(alive_workers(evidence))
     yield Fact("workers.silent_session_open", "workers", None if sessions is None else bool(silent) and count > 2 * alive, "The silent worker's session at the database is still open.",
                count, 2 * alive, evidence.source("sessions"))  # fmt: skip
     recent = [row for row in attempts.recent if row.status == "lost"]
@@ -234,7 +230,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         1,
         "triage.newest_attempts",
     )
-    alive_names = {row.worker for row in _alive(evidence.rows.get("workers", ()))}
+    alive_names = {row.worker for row in alive_workers(evidence)}
     robbed = [row for row in recent if row.worker in alive_names]
     yield Fact(
         "workers.lost_while_alive",
@@ -247,25 +243,6 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         symptom=True,
         severe=True,
     )
-
-
-def process_state(host: str, pid: int, word: bytes = b"worker") -> str | None:
-    """`gone`, or the state of a worker's process; None for a worker of another host, or where it is not known."""
-    if host != socket.gethostname() or not Path("/proc/self/stat").exists():
-        return None
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        state = (
-            Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
-        )
-    except FileNotFoundError:
-        return "gone"
-    except OSError:
-        return None
-    # The number may belong to another program by now; a zombie is a process that ended.
-    if state == "Z" or (command and word not in command and b"python" not in command):
-        return "gone"
-    return "stopped" if state in ("T", "t") else "alive" if pid != os.getpid() else None
 
 
 def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
@@ -304,7 +281,7 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
     ]
     yield Fact(
         "workers.process_frozen", "workers", bool(frozen), f"The process of {frozen[0].worker} is stopped: it is there, and does not run." if frozen else "No worker's process is stopped.",
-        len(frozen), 1, "process table of this host", symptom=True, severe=True,
+        len(frozen), 1, PROCESSES, symptom=True, severe=True,
     )  # fmt: skip
     yield _refused_alone(evidence, rows, attempts)
     jobs = {row.job_id for row in attempts.all if row.status == "lost"}
@@ -400,111 +377,3 @@ def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) 
         "scope.one_worker_is_refused", "workers", bool(alone) and several, f"Only {alone[0]} is refused; what this machine has is accepted." if alone else "No worker is refused alone.",
         alone, [], "triage.newest_attempts beside GET models, GET users/me", symptom=bool(alone), severe=True,
     )  # fmt: skip
-
-
-def _clocks(
-    evidence: Evidence, rows: Sequence[Any] | None, attempts: Attempts, policy: Policy
-) -> Iterator[Fact]:
-    limit = policy.thresholds.clock_skew_warning_seconds
-    alive = [row for row in _alive(rows or ()) if row.clock_offset_seconds is not None]
-    worst = max(alive, key=lambda row: abs(row.clock_offset_seconds), default=None)
-    off = worst is not None and abs(worst.clock_offset_seconds) > limit
-    yield Fact("clocks.worker_off", "clocks", off if alive else None, f"The clock of {worst.worker} is {worst.clock_offset_seconds:+.0f} s from the database's." if worst and off else "The workers' clocks agree with the database's.",
-               round(worst.clock_offset_seconds, 1) if worst else None, limit, evidence.source("workers"), symptom=True)  # fmt: skip
-    right = [row for row in alive if abs(row.clock_offset_seconds) <= limit]
-    yield Fact(
-        "clocks.other_workers_right",
-        "clocks",
-        bool(right) if off else None,
-        "The clocks of other workers agree with the database's.",
-        len(right),
-        1,
-        evidence.source("workers"),
-    )
-    check = evidence.checks.get("database.clock")
-    mine = None if check is None or not check.answered else check.verdict != "ok"
-    yield Fact("clocks.this_machine_off", "clocks", mine, "This machine's clock and the database's do not agree.", check.value if check else None, check.threshold if check else None,
-               (check.source if check else None) or "doctor.clock", symptom=True)  # fmt: skip
-    yield Fact("clocks.database_agrees", "clocks", None if mine is None else not mine, "This machine's clock and the database's agree.", check.value if check else None,
-               check.threshold if check else None, (check.source if check else None) or "doctor.clock")  # fmt: skip
-    backwards = [
-        row
-        for row in attempts.all
-        if row.started_at and row.completed_at and row.completed_at < row.started_at
-    ]
-    yield Fact(
-        "clocks.negative_durations",
-        "clocks",
-        bool(backwards) if attempts.all else None,
-        f"{len(backwards)} attempts ended before they began.",
-        len(backwards),
-        0,
-        "triage.newest_attempts",
-        symptom=bool(backwards),
-    )
-
-
-def _scheduler(evidence: Evidence) -> Iterator[Fact]:
-    rows = evidence.rows.get("schedulers")
-    gone = [row for row in rows or () if process_state(row.host, row.pid, b"schedule") == "gone"]
-    left = [
-        row for row in rows or () if row not in gone and row.silent_seconds <= REMEMBERED_SECONDS
-    ]
-    yield Fact(
-        "scheduler.process_gone", "scheduler", bool(gone) and not left if rows is not None else None,
-        f"The process of the scheduler {gone[0].scheduler} is gone." if gone else "Schedulers have their processes.",
-        len(gone), 1, "process table of this host", symptom=True, severe=True,
-    )  # fmt: skip
-    beat, absent = (
-        evidence.checks.get("scheduler.heartbeat"),
-        evidence.checks.get("scheduler.absent_runs"),
-    )
-    silent = None if beat is None or not beat.answered else beat.verdict in ("warning", "critical")
-    yield Fact("scheduler.silent", "scheduler", silent, beat.message if beat else "Whether a scheduler runs is not known.", beat.value if beat else None, beat.threshold if beat else None,
-               (beat.source if beat else None) or "scheduler.heartbeat", symptom=True, severe=True)  # fmt: skip
-    missing = (
-        None if absent is None or not absent.answered else absent.verdict in ("warning", "critical")
-    )
-    yield Fact("scheduler.runs_absent", "scheduler", missing, absent.message if absent else "Whether runs are absent is not known.", absent.value if absent else None, absent.threshold if absent else None,
-               (absent.source if absent else None) or "scheduler.absent_runs")  # fmt: skip
-
-
-def _configuration(
-    settings: Settings | None, policy: Policy, problem: str | None
-) -> Iterator[Fact]:
-    yield Fact(
-        "settings.fit",
-        "configuration",
-        settings is not None,
-        "The settings fit together." if settings else "The settings do not fit together.",
-        settings is not None,
-        True,
-        "settings",
-    )
-    yield Fact(
-        "settings.unusable",
-        "configuration",
-        problem is not None,
-        f"The settings do not fit. {problem or ''}".strip(),
-        problem,
-        None,
-        "environment and .env",
-        symptom=True,
-        severe=True,
-    )
-    malformed = problem is not None and "OPENAI_API_KEY" in problem and "character" in problem
-    yield Fact(
-        "settings.key_malformed",
-        "configuration",
-        malformed,
-        "The API key holds a character that cannot be sent.",
-        malformed,
-        False,
-        "settings: OPENAI_API_KEY",
-    )
-    now = datetime.now().astimezone()
-    window = next(
-        (each for each in policy.maintenance_windows if each.begin <= now < each.end), None
-    )
-    yield Fact("maintenance.planned", "configuration", window is not None, f"Maintenance is planned until {window.end:%H:%M}: {window.reason}" if window else "No maintenance is planned now.",
-               window.reason if window else None, None, "RUNBOOK_CONFIG: maintenance_windows")  # fmt: skip

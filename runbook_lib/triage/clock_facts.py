@@ -1,0 +1,51 @@
+"""Facts about clocks: the workers', this machine's, and what the attempts' own times say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook_lib.policy import Policy
+from runbook_lib.triage.attempts import Attempts
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import Fact
+from runbook_lib.triage.worker_facts import alive_workers
+
+
+def clock_facts(evidence: Evidence, attempts: Attempts, policy: Policy) -> Iterator[Fact]:
+    limit = policy.thresholds.clock_skew_warning_seconds
+    alive = [row for row in alive_workers(evidence) if row.clock_offset_seconds is not None]
+    worst = max(alive, key=lambda row: abs(row.clock_offset_seconds), default=None)
+    off = worst is not None and abs(worst.clock_offset_seconds) > limit
+    yield Fact("clocks.worker_off", "clocks", off if alive else None, f"The clock of {worst.worker} is {worst.clock_offset_seconds:+.0f} s from the database's." if worst and off else "The workers' clocks agree with the database's.",
+               round(worst.clock_offset_seconds, 1) if worst else None, limit, evidence.source("workers"), symptom=True)  # fmt: skip
+    right = [row for row in alive if abs(row.clock_offset_seconds) <= limit]
+    yield Fact(
+        "clocks.other_workers_right",
+        "clocks",
+        bool(right) if off else None,
+        "The clocks of other workers agree with the database's.",
+        len(right),
+        1,
+        evidence.source("workers"),
+    )
+    check = evidence.checks.get("database.clock")
+    mine = None if check is None or not check.answered else check.verdict != "ok"
+    yield Fact("clocks.this_machine_off", "clocks", mine, "This machine's clock and the database's do not agree.", check.value if check else None, check.threshold if check else None,
+               (check.source if check else None) or "doctor.clock", symptom=True)  # fmt: skip
+    yield Fact("clocks.database_agrees", "clocks", None if mine is None else not mine, "This machine's clock and the database's agree.", check.value if check else None,
+               check.threshold if check else None, (check.source if check else None) or "doctor.clock")  # fmt: skip
+    backwards = [
+        row
+        for row in attempts.all
+        if row.started_at and row.completed_at and row.completed_at < row.started_at
+    ]
+    yield Fact(
+        "clocks.negative_durations",
+        "clocks",
+        bool(backwards) if attempts.all else None,
+        f"{len(backwards)} attempts ended before they began.",
+        len(backwards),
+        0,
+        "triage.newest_attempts",
+        symptom=bool(backwards),
+    )

@@ -1,0 +1,116 @@
+"""Facts about what is written: articles that must not be published, and topics that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook_lib.pipeline.failures import FAILURE_CLASSES
+from runbook_lib.triage.attempts import (
+    SOURCE,
+    Attempts,
+    class_of,
+)
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import Fact
+
+CONTENT_CLASSES = (
+    # Too alike is the topic's fault: it came twice.
+    *(
+        name
+        for name in FAILURE_CLASSES
+        if name.startswith("content_") and name != "content_too_alike"
+    ),
+    "openai_refused",
+)
+BAD_CONTENT_PERCENT, FEWEST_BAD = 15.0, 3
+FEW_WORDS = 60
+
+
+def content_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
+    answered = "newest_attempts" in evidence.rows
+    yield from _content(evidence, attempts, answered)
+    yield from _topics(evidence, attempts, answered)
+
+
+def _content(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    bad, of = attempts.share_of(CONTENT_CLASSES)
+    kinds = {class_of(row) for row in attempts.failures} & set(CONTENT_CLASSES)
+    share = 100 * bad / of if of else 0.0
+    yield Fact("content.many_refused", "data", (bad >= FEWEST_BAD and share >= BAD_CONTENT_PERCENT) if answered else None,
+               f"{bad} of the {of} newest attempts brought an article that must not be published ({', '.join(sorted(kinds)) or 'none'}).",
+               bad, {"of": of, "percent": BAD_CONTENT_PERCENT}, SOURCE, symptom=True, severe=True)  # fmt: skip
+    pages = attempts.classes.get("openai_wrong_address")
+    as_answers = (
+        [row for row in pages.rows if row.http_status == 200] if pages and pages.going_on else []
+    )
+    yield Fact(
+        "content.pages_as_answers", "data", bool(as_answers) if answered else None,
+        "Requests for articles are answered with status 200 and a page that is none.", len(as_answers), 1, SOURCE, symptom=True, severe=True,
+    )  # fmt: skip
+    articles, source = evidence.rows.get("recent_articles"), evidence.source("recent_articles")
+    newest = list(articles or ())[:20]
+    short = [
+        row
+        for row in newest
+        if row.word_count < FEW_WORDS or row.finish_reason in ("length", "content_filter")
+    ]
+    repeated = len(newest) - len({row.body for row in newest})
+    yield Fact("content.stored_bad", "data", (len(short) >= FEWEST_BAD and len(short) * 4 >= len(newest)) or repeated >= FEWEST_BAD if articles is not None else None,
+               f"Of the {len(newest)} newest articles {len(short)} are cut or hardly a text, and {repeated} repeat another word for word.",
+               len(short) + repeated, FEWEST_BAD, source, symptom=True, severe=True)  # fmt: skip
+    usual = [row.word_count for row in list(articles or ())[20:]]
+    fell = (
+        len(usual) >= 20
+        and len(newest) == 20
+        and sorted(row.word_count for row in newest)[10] * 2 < sorted(usual)[len(usual) // 2]
+    )
+    yield Fact(
+        "content.shorter_than_usual",
+        "data",
+        fell if articles is not None else None,
+        "The newest articles are less than half as long as those before.",
+        None,
+        0.5,
+        source,
+    )
+
+
+_OF_ONE_TOPIC = {
+    "openai_content_filtered": "filter",
+    "openai_refused": "filter",
+    "openai_context_too_long": "length",
+    "topic_too_long": "length",
+}
+
+
+def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    """Failures that belong to a topic: the same jobs fail, and others succeed."""
+    for kind in ("filter", "length"):
+        rows = [
+            row
+            for row in attempts.recent
+            if row.status == "error" and _OF_ONE_TOPIC.get(class_of(row)) == kind
+        ]
+        jobs = {row.job_id for row in rows}
+        others = [row for row in attempts.recent if row.job_id not in jobs]
+        fine = not others or sum(row.status == "completed" for row in others) * 2 >= len(others)
+        few = len(jobs) <= max(3, len({row.job_id for row in attempts.recent}) // 4)
+        yield Fact(f"topics.refused_for_{kind}", "data", (len(rows) >= 1 and few) if answered else None,
+                   f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=len(rows) >= 2)  # fmt: skip
+        classes = [name for name, of in _OF_ONE_TOPIC.items() if of == kind]
+        ended = [
+            row for row in evidence.rows.get("ended_in_error", ()) if row.error_class in classes
+        ]
+        yield Fact(f"jobs.ended_by_{kind}", "data", bool(ended) if "ended_in_error" in evidence.rows else None, "Jobs ended for that reason, and are not tried again.",
+                   sum(row.jobs for row in ended), 1, evidence.source("ended_in_error"))  # fmt: skip
+        yield Fact(
+            f"topics.refused_again_{kind}",
+            "data",
+            len(rows) >= 2 if answered else None,
+            "It was met more than once.",
+            len(rows),
+            2,
+            SOURCE,
+        )
+        yield Fact(f"topics.others_fine_{kind}", "generate", bool(others) and fine if answered else None, "Other topics are written.",
+                   sum(row.status == "completed" for row in others), 1, SOURCE)  # fmt: skip

@@ -1,0 +1,250 @@
+"""Facts about failures: which classes go on failing, in which scope, and which provider is paused for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from runbook_lib.pipeline.failures import FAILURE_CLASSES, Fault
+from runbook_lib.triage.attempts import (
+    SOURCE,
+    UNCLASSED,
+    Attempts,
+    ClassSeen,
+    class_of,
+    failed,
+    most_by,
+    unlikely_alone,
+)
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import Fact
+
+# Ended by our own protection or by a person: they have facts of their own, or none.
+_NOT_A_FAILING = (
+    "worker_lost",
+    "quarantined",
+    "cancelled",
+    "worker_stopped",
+    "provider_paused",
+    "waiting_for_site",
+)
+FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
+# Of the newest attempts so many fail: it still goes on.
+NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
+# So unlikely by chance, that failures are those of one worker or one category.
+CHANCE = 0.01
+SCOPE_SHARE = 0.8
+
+
+def failure_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
+    answered = "newest_attempts" in evidence.rows
+    yield from _classes(evidence, attempts, answered)
+    yield from _outcomes(evidence, attempts, answered)
+    yield from _scope(attempts, answered)
+    yield from _pauses(evidence)
+
+
+def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    """For each class whether it fails now, with jobs that suffer from it."""
+    names = {*FAILURE_CLASSES, UNCLASSED, *attempts.classes} - set(_NOT_A_FAILING)
+    for name in sorted(names):
+        seen = attempts.classes.get(name)
+        layer = layer_of_class(name, seen)
+        if seen is None:
+            yield Fact(
+                f"failing.{name}",
+                layer,
+                False if answered else None,
+                f"No recent attempt failed as {name}.",
+                0,
+                0,
+                SOURCE,
+            )
+            continue
+        suffers = _suffers(evidence, seen, attempts)
+        words = (
+            f"{seen.attempts} of the {seen.of} newest attempts failed as {name}: {_meaning(name)}"
+        )
+        if not suffers and not seen.since_success:
+            words += " All of their jobs are done: retries took it up."
+        holds = seen.going_on and (suffers or seen.since_success > 0)
+        yield Fact(f"failing.{name}", layer, holds, words, seen.attempts, {"of": seen.of, "low_percent": round(seen.low_percent, 1)},
+                   SOURCE, symptom=True, severe=not seen.partial)  # fmt: skip
+        yield Fact(
+            f"partly.{name}",
+            layer,
+            seen.going_on and seen.partial,
+            f"Beside failures as {name}, others succeed.",
+            seen.attempts,
+            seen.of,
+            SOURCE,
+        )
+
+
+def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
+    """Whether jobs wait or ended because of it, or it still strikes many; not known counts as yes.
+
+    A burst that retries took up is over: what came after it succeeded.
+    """
+    newest = attempts.recent[:NEWEST]
+    strikes = sum(failed(row) and class_of(row) == seen.error_class for row in newest)
+    if (
+        newest
+        and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest)
+        and strikes >= FEWEST_STRIKES
+    ):
+        return True
+    waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
+    if waiting is None or ended is None:
+        return True
+    return any(row.error_class == seen.error_class for row in waiting) or any(
+        row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
+    )
+
+
+def _meaning(name: str) -> str:
+    known = FAILURE_CLASSES.get(name)
+    return known.meaning if known else "no rule knows this failure."
+
+
+def layer_of_class(name: str, seen: ClassSeen | None = None) -> str:
+    """At which layer attempts of a class fail."""
+    if name.startswith("openai_"):
+        return "generate"
+    if name.startswith("wordpress_"):
+        return (
+            "draft"
+            if name
+            in (
+                "wordpress_category_missing",
+                "wordpress_outcome_unknown",
+                "wordpress_request_refused",
+            )
+            else "publish"
+        )
+    if name.startswith(("content_", "topic_")):
+        return "data"
+    if name.startswith("database_"):
+        return "query"
+    stage = most_by(seen.rows, "stage")[0] if seen else None
+    return "publish" if stage == "publish" else "generate"
+
+
+def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    tail = attempts.failures_in_a_row()
+    jobs = len({row.job_id for row in tail})
+    yield Fact("attempts.all_fail", _layer_of_rows(tail), (len(tail) >= FEWEST_ALL_FAIL and jobs >= FEWEST_JOBS_ALL_FAIL) if answered else None,
+               f"The newest {len(tail)} attempts, of {jobs} jobs, all failed.", len(tail), FEWEST_ALL_FAIL, SOURCE, symptom=True, severe=True)  # fmt: skip
+    yield Fact("attempts.some_succeed", "record", attempts.succeed if answered else None, "Some of the newest attempts succeed.",
+               sum(row.status == "completed" for row in attempts.recent), 1, SOURCE)  # fmt: skip
+    for name, words in (("failures.now", "More attempts fail than chance explains."), ("failures.in_a_row", "All attempts fail."),
+                        ("queue.last_success", "Jobs wait or are worked on, and none succeeds.")):  # fmt: skip
+        check = evidence.checks.get(name)
+        layer = _layer_of_rows(attempts.failures) if name != "queue.last_success" else "record"
+        holds = None if check is None or not check.answered else check.verdict == "critical"
+        yield Fact(f"check.{name}", layer, holds, words, check.value if check else None, check.threshold if check else None,
+                   (check.source if check else "") or name, symptom=True, severe=True)  # fmt: skip
+    deadlocks = [
+        row
+        for row in attempts.all
+        if row.sqlstate == "40P01" or class_of(row) == "database_deadlock"
+    ]
+    yield Fact(
+        "failing.deadlocks",
+        "record",
+        len(deadlocks) >= 2 if answered else None,
+        "Attempts failed because of deadlocks (40P01).",
+        len(deadlocks),
+        2,
+        SOURCE,
+        symptom=len(deadlocks) >= 2,
+    )
+    full = [row for row in attempts.recent if row.sqlstate == "53100"]
+    yield Fact(
+        "failing.disk_full",
+        "record",
+        bool(full) if answered else None,
+        "Attempts failed because the database's disk is full (53100).",
+        len(full),
+        1,
+        SOURCE,
+        symptom=bool(full),
+        severe=True,
+    )
+    unreachable = {
+        name
+        for name, seen in attempts.classes.items()
+        if name in ("openai_unreachable", "wordpress_unreachable") and seen.attempts >= 2
+    }
+    yield Fact(
+        "failing.both_unreachable",
+        "connect",
+        len(unreachable) == 2 if answered else None,
+        "Attempts lost their connection to both providers.",
+        sorted(unreachable),
+        2,
+        SOURCE,
+        symptom=len(unreachable) == 2,
+    )
+
+
+def _layer_of_rows(rows: Sequence[Any]) -> str:
+    names = [class_of(row) for row in rows if row.status in ("error", "lost")]
+    return layer_of_class(max(set(names), key=names.count)) if names else "generate"
+
+
+def _scope(attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    """Whether failures are those of one worker, category or model, while others go on at the same time."""
+    for column, fewest in (("worker", 3), ("category", 2), ("model", 3)):
+        # What was lost tells of the worker's end, not of its settings.
+        named = [
+            row
+            for row in attempts.failures
+            if row.status == "error" and getattr(row, column) is not None
+        ]
+        name, _ = most_by(named, column)
+        began = min(
+            (row.execution_time for row in named if getattr(row, column) == name), default=None
+        )
+        # Only what ran since then compares: a worker that is gone could not fail.
+        since = [
+            row for row in attempts.recent if began is not None and row.execution_time >= began
+        ]
+        ours = [row for row in since if getattr(row, column) == name]
+        others = [row for row in since if getattr(row, column) not in (name, None)]
+        inside, outside = (sum(row.status == "error" for row in rows) for rows in (ours, others))
+        chance = unlikely_alone(inside, len(ours), outside, len(others)) if others else 1.0
+        alone = (
+            inside >= fewest
+            and inside >= SCOPE_SHARE * max(len(ours), inside + outside)
+            and chance < CHANCE
+        )
+        words = f"Failures are those of one {column}: {name}, {inside} of {len(ours)}; meanwhile others fail {outside} of {len(others)}."
+        yield Fact(
+            f"scope.one_{column}", "workers" if column == "worker" else "data", alone if answered else None,
+            words, inside, {"of": len(ours), "chance": round(chance, 6), "below": CHANCE}, SOURCE,
+        )  # fmt: skip
+
+
+def _pauses(evidence: Evidence) -> Iterator[Fact]:
+    pauses, source = evidence.rows.get("pauses"), evidence.source("pauses")
+    if pauses is None:
+        return
+    standing = {str(row.error_class): row for row in pauses if row.automatic}
+    for name in sorted({*FAILURE_CLASSES} & {*standing}):
+        row = standing[name]
+        of_provider = FAILURE_CLASSES[name].fault is Fault.PROVIDER
+        yield Fact(
+            f"paused.{name}",
+            layer_of_class(name),
+            True,
+            f"Workers paused {row.provider} by themselves: {row.reason}",
+            row.provider,
+            None,
+            source,
+            symptom=of_provider,
+            severe=of_provider,
+        )
+    by_hand = [row for row in pauses if not row.automatic]
+    yield Fact("paused.by_a_person", "configuration", bool(by_hand), f"{by_hand[0].provider} is paused by {by_hand[0].paused_by}: {by_hand[0].reason}" if by_hand else "Nobody paused a provider.",
+               [row.provider for row in by_hand], [], source)  # fmt: skip

@@ -1,0 +1,156 @@
+"""Facts about the queue: what waits, how long each stage takes, jobs given out twice, and whether jobs come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from runbook_lib.triage.attempts import (
+    SOURCE,
+    Attempts,
+)
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import Fact
+
+SLOWER_FACTOR = 1.8
+SLOWER_WRITING_SECONDS, SLOWER_PUBLISHING_SECONDS = 3.0, 3.0
+LONG_IN_PROCESSING_SECONDS, LONG_FACTOR = 120.0, 3.0
+FEWEST_POSTS_MISSING = 2
+
+
+def queue_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
+    answered = "newest_attempts" in evidence.rows
+    yield from _durations(evidence, attempts, answered)
+    yield from _jobs(evidence, attempts, answered)
+    yield from _producer(evidence, attempts)
+
+
+def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    for stage, column, layer, more in (
+        ("writing", "write_seconds", "generate", SLOWER_WRITING_SECONDS),
+        ("publishing", "publish_seconds", "publish", SLOWER_PUBLISHING_SECONDS),
+    ):
+        found = attempts.slower(column, more)
+        slower = (
+            found is not None
+            and found[0] >= SLOWER_FACTOR * found[1]
+            and found[0] - found[1] >= more
+        )
+        yield Fact(f"{stage}.slower_than_before", layer, slower if answered and found else (None if not answered else False),
+                   f"{stage.capitalize()} takes {found[0]:.1f} s, before it took {found[1]:.1f} s (medians)." if found else f"There are too few durations of {stage} to compare.",
+                   round(found[0], 2) if found else None, round(SLOWER_FACTOR * found[1], 2) if found else None, SOURCE, symptom=slower)  # fmt: skip
+        yield Fact(f"{stage}.as_before", layer, not slower if found else None, f"{stage.capitalize()} takes as long as before.", round(found[0], 2) if found else None,
+                   round(SLOWER_FACTOR * found[1], 2) if found else None, SOURCE)  # fmt: skip
+    rows, source = evidence.rows.get("in_processing"), evidence.source("in_processing")
+    limit = max(LONG_IN_PROCESSING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
+    for stage, layer in (("write", "generate"), ("publish", "publish")):
+        long = [row for row in rows or () if row.stage == stage and (row.age_seconds or 0) > limit]
+        yield Fact(f"processing.long_in_{stage}", layer, bool(long) if rows is not None else None,
+                   f"{len(long)} jobs are at the stage {stage} for longer than any took before.", round(max((row.age_seconds for row in long), default=0.0), 1),
+                   round(limit, 1), source, symptom=True)  # fmt: skip
+
+
+def _jobs(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    waiting, source = evidence.rows.get("waiting"), evidence.source("waiting")
+    due = [row for row in waiting or () if row.due]
+    yield Fact(
+        "queue.jobs_due",
+        "claim",
+        bool(due) if waiting is not None else None,
+        f"{sum(row.jobs for row in due)} jobs are due.",
+        sum(row.jobs for row in due),
+        1,
+        source,
+    )
+    overdue = evidence.checks.get("queue.oldest_pending")
+    yield Fact("queue.waits_long", "claim", None if overdue is None or not overdue.answered else overdue.verdict != "ok", "Jobs that are due wait for long.",
+               overdue.value if overdue else None, overdue.threshold if overdue else None, "queue_checks.queue", symptom=True)  # fmt: skip
+    row = evidence.row("completed_without_post")
+    yield Fact("jobs.completed_without_post", "publish", None if row is None else row.without_post >= FEWEST_POSTS_MISSING and row.without_post * 2 > row.completed,
+               "Jobs completed, and name no post.", row.without_post if row else None, FEWEST_POSTS_MISSING, evidence.source("completed_without_post"), symptom=True, severe=True)  # fmt: skip
+    overlaps = evidence.rows.get("overlapping_attempts")
+    yield Fact("jobs.given_out_twice", "claim", bool(overlaps) if overlaps is not None else None, f"{len(overlaps or ())} attempts of one job ran at the same time at two workers.",
+               len(overlaps or ()), 1, evidence.source("overlapping_attempts"), symptom=True, severe=True)  # fmt: skip
+    yield from _killers(evidence, attempts, answered)
+
+
+def _killers(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fact]:
+    """A job on which one worker after another vanishes."""
+    lost: dict[str, set[str]] = {}
+    for row in attempts.all:
+        if row.status == "lost":
+            lost.setdefault(row.job_id, set()).add(str(row.worker))
+    job, workers = max(lost.items(), key=lambda item: len(item[1]), default=(None, set()))
+    yield Fact("jobs.one_job_loses_workers", "data", len(workers) >= 2 if answered else None,
+               f"{len(workers)} workers vanished one after another on the job {job}." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True)  # fmt: skip
+    others = {row.job_id for row in attempts.all if row.status == "lost"} - {job}
+    yield Fact("jobs.others_keep_workers", "data", not others or len(others) * 2 < len(workers) if answered and job else None,
+               "Other jobs lose no worker.", len(others), 1, SOURCE)  # fmt: skip
+    rows = evidence.rows.get("in_processing")
+    counted = max(
+        (
+            row.lost_count or 0
+            for row in [
+                *(rows or ()),
+            ]
+        ),
+        default=0,
+    )
+    waiting = max((row.most_lost or 0 for row in evidence.rows.get("waiting", ())), default=0)
+    quarantined = any(
+        row.error_class == "quarantined" for row in evidence.rows.get("ended_in_error", ())
+    )
+    yield Fact("jobs.lost_again_and_again", "data", max(counted, waiting) >= 2 or quarantined if rows is not None else None,
+               "A job's attempts were lost several times in a row, or it is in quarantine.", max(counted, waiting), 2, evidence.source("in_processing"))  # fmt: skip
+
+
+def _producer(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
+    volume, waiting = evidence.checks.get("queue.throughput"), evidence.rows.get("waiting")
+    silent = (
+        None if volume is None or not volume.answered else volume.verdict in ("warning", "critical")
+    )
+    yield Fact("producer.less_than_usual", "data", silent, volume.message if volume else "Whether less comes than usual is not known.",
+               volume.value if volume else None, volume.threshold if volume else None, (volume.source if volume else None) or "queue.throughput", symptom=True)  # fmt: skip
+    in_hand = evidence.rows.get("in_processing")
+    known = waiting is not None and in_hand is not None
+    yield Fact(
+        "producer.queue_empty",
+        "data",
+        not waiting and not in_hand if known else None,
+        "No job waits and none is worked on.",
+        sum(row.jobs for row in waiting or ()),
+        0,
+        evidence.source("waiting"),
+    )
+    before = evidence.row("same_time_before")
+    same = (
+        before is not None
+        and before.first_hour is not None
+        and (
+            (before.a_week_ago == 0 and _covers(before.first_hour, evidence, 8))
+            or (before.a_year_ago == 0 and _covers(before.first_hour, evidence, 365))
+        )
+    )
+    yield Fact(
+        "producer.same_gap_before",
+        "data",
+        same if before else None,
+        "There was the same gap a week or a year ago.",
+        before.a_week_ago if before else None,
+        0,
+        evidence.source("same_time_before"),
+    )
+    well = sum(row.status == "completed" for row in attempts.recent)
+    yield Fact(
+        "producer.what_came_succeeded",
+        "data",
+        well * 5 >= len(attempts.recent) * 4 and well > 0,
+        "What came last was published.",
+        well,
+        len(attempts.recent),
+        SOURCE,
+    )
+
+
+def _covers(first_hour: Any, evidence: Evidence, days: int) -> bool:
+    return bool((evidence.taken_at - first_hour).days >= days)

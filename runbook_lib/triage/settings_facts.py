@@ -1,0 +1,51 @@
+"""Facts about this process's settings and what was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from runbook_lib.policy import Policy
+from runbook_lib.settings import Settings
+from runbook_lib.triage.facts import Fact
+
+
+def settings_facts(
+    settings: Settings | None, policy: Policy, problem: str | None
+) -> Iterator[Fact]:
+    yield Fact(
+        "settings.fit",
+        "configuration",
+        settings is not None,
+        "The settings fit together." if settings else "The settings do not fit together.",
+        settings is not None,
+        True,
+        "settings",
+    )
+    yield Fact(
+        "settings.unusable",
+        "configuration",
+        problem is not None,
+        f"The settings do not fit. {problem or ''}".strip(),
+        problem,
+        None,
+        "environment and .env",
+        symptom=True,
+        severe=True,
+    )
+    malformed = problem is not None and "OPENAI_API_KEY" in problem and "character" in problem
+    yield Fact(
+        "settings.key_malformed",
+        "configuration",
+        malformed,
+        "The API key holds a character that cannot be sent.",
+        malformed,
+        False,
+        "settings: OPENAI_API_KEY",
+    )
+    now = datetime.now().astimezone()
+    window = next(
+        (each for each in policy.maintenance_windows if each.begin <= now < each.end), None
+    )
+    yield Fact("maintenance.planned", "configuration", window is not None, f"Maintenance is planned until {window.end:%H:%M}: {window.reason}" if window else "No maintenance is planned now.",
+               window.reason if window else None, None, "RUNBOOK_CONFIG: maintenance_windows")  # fmt: skip
