@@ -19,8 +19,8 @@ from typing import Any
 from benchmarks import figures
 from runbook_lib.errors import RunbookError
 from runbook_lib.health.context import open_context
+from runbook_lib.rehearsal.catalogue import CATALOGUE, COMPOUNDS, HEALTHY, NOT_STAGED, UNKNOWN
 from runbook_lib.rehearsal.faults import Fault
-from runbook_lib.rehearsal.lab import CATALOGUE, COMPOUNDS, HEALTHY, NOT_STAGED, UNKNOWN
 from runbook_lib.rehearsal.laboratory import Laboratory, laboratory
 from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context

@@ -1,45 +1,66 @@
-"""The catalogue of faults that can be staged: each is one declaration.
+"""What a fault is, and the ways of staging that faults of several parts share.
 
 `stage` makes it so for as long as its block lasts, and leaving the block repairs it. `shows` is an oracle
 that does not ask triage: whether the fault has taken hold. `truth` are the causes that triage should name.
-`alert` is all that an engineer is told in a practice; one without is for the score only.
+`alert` is all that an engineer is told in a practice; one without is for the score only. `catalogue.py` has
+them all.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from runbook_lib.database.statements import Statement
 from runbook_lib.rehearsal.scene import Scene
+
+Stage = Callable[[Scene], AbstractContextManager[None]]
+Shows = Callable[[Scene], bool]
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault. `own_workers`: it brings the workers that it needs; else one works throughout.
 
-    `repaired` says in words what somebody else did once the engineer has found the cause, and `then` what is
-    left for the engineer to do.
+    `needs_own_server`: its scene gets an embedded PostgreSQL of its own, since it stops, fills or limits a
+    server. `repaired` says in words what somebody else did once the engineer has found the cause, and `then`
+    what is left for the engineer to do.
     """
 
     name: str
     truth: tuple[str, ...]
-    stage: Callable[[Scene], AbstractContextManager[None]]
-    shows: Callable[[Scene], bool]
+    stage: Stage
+    shows: Shows
     own_workers: bool = False
     alert: str = ""
     repaired: str = ""
     then: tuple[str, ...] = ()
     procedure: str = "emergency/system_down"
+    needs_own_server: bool = False
+
+
+def at_once(scene: Scene) -> bool:
+    """The oracle of a fault that stands as soon as it was staged."""
+    del scene
+    return True
+
+
+def failed_as(error_class: str, times: int = 1) -> Shows:
+    """Whether attempts failed with a class, so often, since the scene began."""
+    return lambda scene: scene.failed_as(error_class) >= times
+
+
+def failures(times: int) -> Shows:
+    """Whether so many attempts failed since the scene began, whatever their class."""
+    return lambda scene: scene.failures() >= times
 
 
 def sandbox_fault(
     provider: str, kind: str, *, jobs: int = 6, other_topic: str | None = None, first: bool = False,
     **options: Any,
-) -> Callable[[Scene], AbstractContextManager[None]]:  # fmt: skip
+) -> Stage:  # fmt: skip
     """A switch of the sandbox, turned on while jobs come in.
 
     `other_topic` adds jobs of a topic of their own, for a switch that strikes only these. `first`: waits until
@@ -65,55 +86,40 @@ def sandbox_fault(
     return stage
 
 
-def failed_as(error_class: str, times: int = 1) -> Callable[[Scene], bool]:
-    """Whether attempts failed with a class, so often, since the scene began."""
-    return lambda scene: scene.failed_as(error_class) >= times
+def executed(*statements: Statement, **parameters: Any) -> Stage:
+    """Statements on the disposable database, while jobs wait."""
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        scene.add()
+        for statement in statements:
+            scene.execute(statement, **parameters)
+        yield
+
+    return stage
 
 
-def failures(times: int) -> Callable[[Scene], bool]:
-    """Whether so many attempts failed since the scene began, whatever their class."""
-    return lambda scene: scene.failures() >= times
+def arranged(*arrangements: Callable[[Scene], None]) -> Stage:
+    """Rows of a past, put there while jobs wait."""
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        scene.add()
+        for arrange in arrangements:
+            arrange(scene)
+        yield
+
+    return stage
 
 
-@contextmanager
-def killed_worker(scene: Scene) -> Iterator[None]:
-    """A worker that is killed while it waits for OpenAI, with jobs in its hands."""
-    slow = scene.control.set_fault("openai", "latency", delay_seconds=3.0)
-    try:
-        with scene.worker_process() as process:
-            scene.add()
-            scene.until(
-                lambda: scene.value("held_by", pid=process.pid) >= 1, "a worker took a job", 60
-            )
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            scene.control.clear_faults(fault_id=slow)
+def together(*stages: Stage) -> Stage:
+    """Several faults at once, staged one after the other."""
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in stages:
+                stack.enter_context(each(scene))
             yield
-    finally:
-        scene.control.clear_faults(fault_id=slow)
 
-
-FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "quota", ("openai-quota-exhausted",), sandbox_fault("openai", "quota"), failed_as("openai_quota_exhausted"),
-        alert="CRITICAL queue.last_success: jobs wait, and no article has been written for a while.",
-        repaired="You told whoever pays. They have added credit to the account.",
-        then=("resume openai",),
-    ),
-    Fault(
-        "login", ("wordpress-login-revoked",), sandbox_fault("wordpress", "login_revoked"), failed_as("wordpress_login_failed"),
-        alert="CRITICAL queue.last_success: jobs wait, articles are written and paid for, and nothing is published.",
-        repaired="You called the site's editor. They had revoked the application password by mistake, and have put it back.",
-        then=("resume wordpress",),
-    ),
-    Fault(
-        "worker", ("worker-killed",), killed_worker, lambda scene: scene.counts().processing >= 1, own_workers=True,
-        alert="CRITICAL workers.alive: no worker runs, and jobs are due. Some jobs have stayed in processing.",
-        repaired="You had the host looked at: out of memory. It has been given more, and a worker was started there.",
-        then=("workers",),
-    ),
-)  # fmt: skip
-BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in FAULTS}
-PRACTICES: tuple[str, ...] = tuple(fault.name for fault in FAULTS if fault.alert)
-# What the catalogue calls them.
-ALIASES: Mapping[str, str] = {fault.truth[0]: fault.name for fault in FAULTS}
+    return stage

@@ -19,7 +19,8 @@ from pathlib import Path
 from runbook_lib import sandbox
 from runbook_lib.database import open_database
 from runbook_lib.errors import RunbookError
-from runbook_lib.rehearsal.faults import BY_NAME, Fault
+from runbook_lib.rehearsal.catalogue import BY_NAME
+from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.home import Home, State
 from runbook_lib.rehearsal.scene import QUICK, Scene
 from runbook_lib.settings import environment_without_callers, load_settings

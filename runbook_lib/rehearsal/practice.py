@@ -17,7 +17,8 @@ from runbook_lib.database import Database, open_database
 from runbook_lib.database.statements import load
 from runbook_lib.errors import CouldNotBeDone, NotFoundError, UsageError
 from runbook_lib.rehearsal import records
-from runbook_lib.rehearsal.faults import ALIASES, BY_NAME, PRACTICES, Fault
+from runbook_lib.rehearsal.catalogue import ALIASES, BY_NAME, PRACTICES
+from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.home import LOG, Home, State
 from runbook_lib.rehearsal.keeper import practice_environment
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings, read_settings

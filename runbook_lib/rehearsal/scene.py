@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from runbook_lib.database import Database
-from runbook_lib.database.statements import load
+from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import CouldNotBeDone
 from runbook_lib.pipeline import service
 from runbook_lib.pipeline.options import WorkerOptions
@@ -25,6 +25,7 @@ from runbook_lib.sandbox import SandboxControl
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings, environment_without_callers
 
 _SQL = load("rehearsal")
+_WORKERS_SQL = load("rehearsal_workers")
 LOOK_SECONDS = 0.05
 PLANTS = (
     "roses", "apple trees", "ferns", "tomatoes", "lavender", "old hedges", "water lilies", "cabbage", "ivy",
@@ -84,7 +85,7 @@ class Scene:
         """Jobs that completed since the scene began."""
         return int(self.value("completed_since", since=self.begun))
 
-    def execute(self, statement: str, **parameters: Any) -> None:
+    def execute(self, statement: Statement, **parameters: Any) -> None:
         """A statement of a fault's staging; only ever on a disposable database."""
         with self.database.transaction() as transaction:
             transaction.run(statement, **parameters)
@@ -110,6 +111,32 @@ class Scene:
                 write_seconds=write_seconds,
             )
             transaction.run(_SQL["make_noise"], percent=noise_percent)
+
+    def past_runs(
+        self, worker: str, count: int, seconds: float, *, error_class: str | None = None,
+        job_status: str = "completed", newest_seconds: float = 0,
+    ) -> None:  # fmt: skip
+        """So many attempts of a worker, so many seconds apart: completed, or failed with a class."""
+        self.execute(
+            _WORKERS_SQL["past_runs"], worker=worker, count=count, seconds=seconds, error_class=error_class,
+            job_status=job_status, newest_seconds=newest_seconds,
+        )  # fmt: skip
+
+    def past_worker(
+        self, worker: str, *, host: str = "other", pid: int = 1, version: str = "0.1", settings_digest: str = "a",
+        started_seconds_ago: float = 3600, heard_seconds_ago: float = 0, in_flight: int = 0,
+        clock_offset_seconds: float = 0,
+    ) -> None:  # fmt: skip
+        """A worker of the past, of which only its row is there."""
+        self.execute(
+            _WORKERS_SQL["add_worker"], worker=worker, host=host, pid=pid, version=version, settings_digest=settings_digest,
+            started_seconds_ago=started_seconds_ago, heard_seconds_ago=heard_seconds_ago, in_flight=in_flight,
+            clock_offset_seconds=clock_offset_seconds,
+        )  # fmt: skip
+
+    def stop_past_worker(self, worker: str) -> None:
+        """That worker stopped in order, at its last sign of life."""
+        self.execute(_WORKERS_SQL["stop_worker"], worker=worker)
 
     def add(self, count: int = 6, *, topic: str | None = None, category: str = "News") -> None:
         """Jobs that can be claimed at once, each about something else: articles too alike are refused."""

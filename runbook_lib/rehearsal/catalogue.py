@@ -1,0 +1,53 @@
+"""All that can be staged: the catalogue's faults, pairs of them, scenes that only look alarming, causes that no
+rule knows, and what cannot be staged here, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runbook_lib.rehearsal.compounds import COMPOUNDS
+from runbook_lib.rehearsal.database_faults import DATABASE_FAULTS
+from runbook_lib.rehearsal.faults import Fault
+from runbook_lib.rehearsal.healthy_scenes import HEALTHY
+from runbook_lib.rehearsal.network_faults import NETWORK_FAULTS
+from runbook_lib.rehearsal.provider_faults import PROVIDER_FAULTS
+from runbook_lib.rehearsal.unknown_faults import UNKNOWN
+from runbook_lib.rehearsal.worker_faults import WORKER_FAULTS
+
+__all__ = [
+    "ALIASES",
+    "BY_NAME",
+    "CATALOGUE",
+    "COMPOUNDS",
+    "HEALTHY",
+    "NOT_STAGED",
+    "PRACTICES",
+    "UNKNOWN",
+]
+
+CATALOGUE: tuple[Fault, ...] = (
+    *DATABASE_FAULTS,
+    *PROVIDER_FAULTS,
+    *NETWORK_FAULTS,
+    *WORKER_FAULTS,
+)
+BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in (*CATALOGUE, *COMPOUNDS)}
+PRACTICES: tuple[str, ...] = tuple(fault.name for fault in BY_NAME.values() if fault.alert)
+# What the catalogue calls them: the first fault of a cause that can be practised.
+ALIASES: Mapping[str, str] = {
+    fault.truth[0]: fault.name for fault in reversed(CATALOGUE) if fault.alert
+}
+
+NOT_STAGED: Mapping[str, str] = {
+    "database-connections-exhausted": "needs a server of its own: the test server's limit is shared",
+    "database-statistics-stale-or-bloated": "grows over days",
+    "database-disk-full": "needs a file system of its own (a small tmpfs, as root)",
+    "database-deadlocks": "workers do not deadlock, and leave no row of it",
+    "database-crash-recovery-loop": "killing a backend drops every session of the shared server",
+    "openai-key-malformed": "the settings refuse such a key before anything starts",
+    "wordpress-certificate-expired": "the sandbox speaks http only",
+    "network-half-open": "needs packet filters, as root",
+    "network-flapping": "needs minutes of bursts",
+    "producer-stopped": "needs weeks of history: its rule is simulated by `make bench NAME=detection`",
+}
