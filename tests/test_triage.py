@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -325,3 +326,14 @@ def test_a_notebook_is_told_what_to_do_where_the_first_action_is_no_change(scene
     refused = propose_first_action(workplace, healthy)
     assert "no action is known to be safe" in (refused.problem or "")
     assert refused.apply(dry_run=False).outcome == "refused"
+
+
+def test_an_action_is_about_whom_the_evidence_names_and_without_a_name_there_is_none() -> None:
+    lock = Fact("database.table_lock_held", "query", True, "locked", source="a", subject={"pid": 7})
+    others = facts("database.sessions_wait", "queue.not_claimed")
+    (found,) = judge(Facts.of([lock, *others])).causes
+    assert found.action.parameters == {"pid": 7, "how": "terminate"}
+    assert "pid=7" in found.action.command
+    (nameless,) = judge(Facts.of([replace(lock, subject={}), *others])).causes
+    assert (nameless.action.change, nameless.action.parameters) == (None, {})
+    assert "pid=PID" in nameless.action.command

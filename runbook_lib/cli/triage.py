@@ -59,10 +59,10 @@ def _print(found: Diagnosis, with_evidence: bool) -> None:
             click.echo(f"    · {fact.words}")
             if with_evidence:
                 click.echo(f"      {fact.source}: {fact.value} (threshold {fact.threshold})")
-        click.echo(f"  {click.style('First:', bold=True)} {cause.action.words}")
-        click.echo(f"    {cause.action.command}   ({_AUTOMATION[cause.action.automation]})")
-        if cause.action.never:
-            click.echo(f"  {click.style('Not:', bold=True)} {cause.action.never}")
+        click.echo(f"  {click.style('First:', bold=True)} {each.action.words}")
+        click.echo(f"    {each.action.command}   ({_AUTOMATION[each.action.automation]})")
+        if each.action.never:
+            click.echo(f"  {click.style('Not:', bold=True)} {each.action.never}")
     if found.judgement.unexplained and found.verdict != "healthy":
         click.echo("\nNot explained by a cause:" if found.causes else "\nWhat was seen:")
         for fact in found.judgement.unexplained:

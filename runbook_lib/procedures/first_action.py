@@ -23,7 +23,7 @@ def propose_first_action(workplace: Workplace, diagnosis: Diagnosis) -> Proposal
     if first is None:
         words = "No cause was named, so no action is known to be safe. See which layer it is, and who to tell."
         return Proposal(workplace, _NO_CHANGE, None, (), words)
-    action = first.cause.action
+    action = first.action
     if action.change is None:
         words = f"This is not a change that the workbench makes: {action.words} `{action.command}`"
         return Proposal(workplace, _NO_CHANGE, None, (), words)
@@ -33,7 +33,7 @@ def propose_first_action(workplace: Workplace, diagnosis: Diagnosis) -> Proposal
 def _guard(diagnosis: Diagnosis) -> Check:
     """The action holds for a fault that lasts; for one that is over, there is nothing to brake."""
     first = diagnosis.first
-    fits = first is not None and not first.over and first.cause.action.automation != "N"
+    fits = first is not None and not first.over and first.action.automation != "N"
     words = (
         "The cause stands, and its first action is safe."
         if fits

@@ -8,19 +8,23 @@ are not named beside it. `mistaken_for` tells a reader what to compare with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 # Y: safe without a person; P: proposed, a person confirms; N: never.
 Automation = Literal["Y", "P", "N"]
+_IN_BRACES = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class FirstAction:
     """What to do first. `command` shows or does it; `change` is a kind of change that plans it.
 
-    `never` is what the written runbook, or habit, advises and what does harm here.
+    A name in braces in `command` and `parameters` is filled in with whom the evidence is about: `{worker}`,
+    `{pid}`, `{job_id}`, `{category}`. `never` is what the written runbook, or habit, advises and what does
+    harm here.
     """
 
     words: str
@@ -29,6 +33,24 @@ class FirstAction:
     change: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     never: str | None = None
+
+    def about(self, subject: Mapping[str, object]) -> FirstAction:
+        """The action for whom the evidence is about. Where that is not known, there is nothing to plan."""
+        wanted = {
+            name: str(value)[1:-1]
+            for name, value in self.parameters.items()
+            if str(value).startswith("{")
+        }
+        known = all(name in subject for name in wanted.values())
+        filled = {name: subject[of] for name, of in wanted.items() if of in subject}
+        return replace(
+            self,
+            command=_IN_BRACES.sub(
+                lambda name: str(subject.get(name[1], name[1].upper())), self.command
+            ),
+            change=self.change if known else None,
+            parameters={**self.parameters, **filled} if known else {},
+        )
 
 
 @dataclass(frozen=True)
@@ -112,8 +134,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "database-table-locked", "query", "A session holds a lock on a whole table of the pipeline; everybody else waits.",
-        _look("Look at the blocking session and ask its owner to end it; else cancel it, then terminate it: that one, not those who wait.", "runbook run troubleshooting/database_errors",
-              never="Do not raise the time-out of queries: they would only wait longer."),
+        FirstAction("Look at the blocking session and ask its owner to end it; else end it: that one, not those who wait.", "runbook changes plan sessions.end -p pid={pid} -p how=terminate", "P",
+                    "sessions.end", {"pid": "{pid}", "how": "terminate"}, "Do not raise the time-out of queries: they would only wait longer."),
         needs=("database.table_lock_held",), one_of=(("database.sessions_wait", "database.reading_waits_for_a_lock", "queue.not_claimed"),),
         explains=("database-rows-locked-by-idle-transaction", "database-index-missing", "database-statistics-stale-or-bloated", "worker-stuck", "worker-killed", "workers-stopped"),
         mistaken_for=("database-index-missing", "database-statistics-stale-or-bloated"), level=2, procedure=DATABASE_ERRORS,
@@ -133,7 +155,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "database-rows-locked-by-idle-transaction", "claim", "A session sits idle in a transaction that locked waiting jobs: the queue looks empty to workers.",
-        _look("Look at the session that sits in the transaction, and terminate it.", "runbook run troubleshooting/database_errors"),
+        FirstAction("Look at the session that sits in the transaction, and terminate it.", "runbook changes plan sessions.end -p pid={pid} -p how=terminate", "P", "sessions.end", {"pid": "{pid}", "how": "terminate"}),
         needs=("database.idle_transaction_holds_jobs",), one_of=(("queue.not_claimed", "queue.jobs_due"),), supports={"queue.not_claimed": 2, "workers.some_alive": 1},
         excludes=("database.table_lock_held",), explains=("workers-stopped",), mistaken_for=("producer-stopped", "workers-stopped"), level=2, procedure=DATABASE_ERRORS,
     ),
@@ -372,7 +394,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "one-worker-outdated", "workers", "One worker has old settings or an old version, and fails alone.",
-        FirstAction("Drain that worker; the others go on.", "runbook workers drain WORKER", "Y"),
+        FirstAction("Drain that worker; the others go on.", "runbook workers drain {worker}", "Y"),
         one_of=(("scope.one_worker", "scope.one_worker_is_refused"), ("workers.differ", "workers.some_alive", "openai.key_accepted", "wordpress.logs_in"),), supports={"workers.odd_one_fails": 2, "workers.differ": 1, "attempts.some_succeed": 1},
         excludes=("clocks.worker_off", "openai.key_refused", "openai.quota_refused_now", "wordpress.login_refused", "wordpress.server_errors_now", "openai.another_program"),
         explains=("openai-key-invalid", "wordpress-login-revoked", "openai-wrong-base-url", "openai-quota-exhausted", "wordpress-category-missing", "wordpress-down", "openai-overloaded", "wordpress-permission-lost", "wordpress-url-redirects", "wordpress-rest-off", "network-flapping", "openai-rate-limited"),

@@ -17,7 +17,7 @@ def clock_facts(evidence: Evidence, attempts: Attempts, policy: Policy) -> Itera
     worst = max(alive, key=lambda row: abs(row.clock_offset_seconds), default=None)
     off = worst is not None and abs(worst.clock_offset_seconds) > limit
     yield Fact("clocks.worker_off", "clocks", off if alive else None, f"The clock of {worst.worker} is {worst.clock_offset_seconds:+.0f} s from the database's." if worst and off else "The workers' clocks agree with the database's.",
-               round(worst.clock_offset_seconds, 1) if worst else None, limit, evidence.source("workers"), symptom=True)  # fmt: skip
+               round(worst.clock_offset_seconds, 1) if worst else None, limit, evidence.source("workers"), symptom=True, subject={"worker": worst.worker} if worst and off else {})  # fmt: skip
     right = [row for row in alive if abs(row.clock_offset_seconds) <= limit]
     yield Fact(
         "clocks.other_workers_right",

@@ -96,7 +96,7 @@ def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[
         fine = not others or sum(row.status == "completed" for row in others) * 2 >= len(others)
         few = len(jobs) <= max(3, len({row.job_id for row in attempts.recent}) // 4)
         yield Fact(f"topics.refused_for_{kind}", "data", (len(rows) >= 1 and few) if answered else None,
-                   f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=len(rows) >= 2)  # fmt: skip
+                   f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=len(rows) >= 2, subject={"job_id": rows[0].job_id} if rows else {})  # fmt: skip
         classes = [name for name, of in _OF_ONE_TOPIC.items() if of == kind]
         ended = [
             row for row in evidence.rows.get("ended_in_error", ()) if row.error_class in classes

@@ -275,7 +275,7 @@ def _limits(evidence: Evidence) -> Iterator[Fact]:
         "database.one_program_holds_idle_sessions", "log in",
         None if sessions is None else bool(worst and worst.idle >= 10 and worst.idle * 2 > sum(row.sessions for row in sessions)),
         f"Most sessions are idle ones of one program ({worst.application})." if worst else "Most sessions are idle ones of one program.",
-        worst.idle if worst else None, 10, evidence.source("sessions"),
+        worst.idle if worst else None, 10, evidence.source("sessions"), subject={"application": worst.application, "role": worst.role} if worst else {},
     )  # fmt: skip
     workers = [row for row in sessions or () if row.application == "runbook-worker"]
     oldest = max((row.oldest_seconds for row in workers), default=None)
@@ -297,7 +297,7 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
         "database.table_lock_held", "query", None if rows is None else bool(whole),
         f"Process {first.pid} ({first.application or 'no name'}, {first.state}) holds a lock on all of {first.relation}." if first
         else "A session holds a lock on a whole table of the pipeline.",
-        round(first.transaction_seconds, 1) if first else None, TABLE_LOCK_SECONDS, source, symptom=True, severe=True,
+        round(first.transaction_seconds, 1) if first else None, TABLE_LOCK_SECONDS, source, symptom=True, severe=True, subject=_session(first),
     )  # fmt: skip
     blockers = evidence.checks.get("database.blockers")
     waiting = None if blockers is None or not blockers.answered else bool(blockers.value)
@@ -320,8 +320,12 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
         "database.idle_transaction_holds_jobs", "claim", None if rows is None else bool(idle),
         f"Process {sitting.pid} ({sitting.application or 'no name'}) sits idle in a transaction that locked rows of content_jobs." if sitting
         else "A session sits idle in a transaction that locked jobs.",
-        round(sitting.in_state_seconds, 1) if sitting else None, LONG_LOCK_SECONDS, source,
+        round(sitting.in_state_seconds, 1) if sitting else None, LONG_LOCK_SECONDS, source, subject=_session(sitting),
     )  # fmt: skip
+
+
+def _session(row: Any | None) -> dict[str, Any]:
+    return {} if row is None else {"pid": row.pid, "application": row.application}
 
 
 def _shape(evidence: Evidence) -> Iterator[Fact]:
@@ -348,7 +352,7 @@ def _shape(evidence: Evidence) -> Iterator[Fact]:
     absent = sorted(set(NEEDED_INDEXES) - usable)
     yield Fact(
         "database.claim_index_missing", "claim", None if rows is None else bool(absent),
-        f"Indexes of content_jobs are missing or invalid: {', '.join(absent) or 'none'}.", absent, [], evidence.source("indexes"), symptom=True,
+        f"Indexes of content_jobs are missing or invalid: {', '.join(absent) or 'none'}.", absent, [], evidence.source("indexes"), symptom=True, subject={"index": absent[0]} if absent else {},
     )  # fmt: skip
     rights = evidence.rows.get("rights_of_workers")
     lacking = [f"{row.privilege} on {row.relation} ({row.role})" for row in rights or ()]

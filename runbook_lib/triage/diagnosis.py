@@ -85,7 +85,7 @@ class Diagnosis:
         return Check(
             "triage.verdict", VERDICTS[self.verdict], self.in_words(), [each.cause.id for each in self.causes], None, None, "triage",
             "that nothing else is wrong: " + str(len(self.not_checked)) + " things could not be looked at" if self.not_checked else None,
-            first.cause.action.words if first else None, first.cause.procedure if first and first.cause.procedure != SYSTEM_DOWN else None,
+            first.action.words if first else None, first.cause.procedure if first and first.cause.procedure != SYSTEM_DOWN else None,
             details={"layer": self.layer},
         )  # fmt: skip
 
@@ -132,7 +132,7 @@ class Diagnosis:
         return {
             "triage": self.verdict, "layer": self.layer, "causes": [each.cause.id for each in self.causes],
             "confidence": [each.confidence for each in self.causes],
-            "first_action": self.first.cause.action.command if self.first else None,
+            "first_action": self.first.action.command if self.first else None,
             "not_checked": len(self.not_checked), "seconds": self.seconds,
         }  # fmt: skip
 
@@ -158,8 +158,8 @@ class Diagnosis:
     def what_to_do(self) -> Table:
         """Each cause with its first safe action, and who may do it."""
         rows = [
-            {"cause": each.cause.id, "confidence": each.confidence, "what_is_wrong": each.cause.title, "first_action": each.cause.action.words,
-             "command": each.cause.action.command, "by_itself": _AUTOMATION[each.cause.action.automation], "never": each.cause.action.never or ""}
+            {"cause": each.cause.id, "confidence": each.confidence, "what_is_wrong": each.cause.title, "first_action": each.action.words,
+             "command": each.action.command, "by_itself": _AUTOMATION[each.action.automation], "never": each.action.never or ""}
             for each in self.causes
         ]  # fmt: skip
         return Table(_frame(rows, ["cause", "confidence", "what_is_wrong", "first_action", "command", "by_itself", "never"]),
@@ -227,7 +227,7 @@ class Diagnosis:
             f"<p><strong>{html.escape(self.verdict)}</strong>: {html.escape(self.in_words())}</p>"
         ]
         for each in self.causes[:_NAMED]:
-            action = each.cause.action
+            action = each.action
             lines.append(
                 f"<p><strong>Safe first:</strong> {html.escape(action.words)} <code>{html.escape(action.command)}</code></p>"
             )
@@ -358,11 +358,12 @@ def _as_dictionary(found: Found) -> dict[str, Any]:
     return {
         "id": cause.id, "layer": cause.layer, "confidence": found.confidence, "title": cause.title,
         "evidence": [_plain(fact.cited()) for fact in found.evidence],
-        "first_action": cause.action.words,
-        "command": cause.action.command,
-        "plan": {"kind": cause.action.change, "parameters": dict(cause.action.parameters)} if cause.action.change else None,
-        "never": cause.action.never,
-        "safe_to_automate": cause.action.automation, "over": found.over, "mistaken_for": list(cause.mistaken_for),
+        "first_action": found.action.words,
+        "command": found.action.command,
+        "plan": {"kind": found.action.change, "parameters": dict(found.action.parameters)} if found.action.change else None,
+        "subject": found.subject,
+        "never": found.action.never,
+        "safe_to_automate": found.action.automation, "over": found.over, "mistaken_for": list(cause.mistaken_for),
         "level": cause.level, "procedure": cause.procedure,
     }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,8 @@ class Fact:
 
     `value` beside `threshold` is the figure behind it; `source` names the statement or probe from which
     anybody can have it again. `symptom`: where it holds, the layer does not do its work, whatever the
-    cause; `severe` says that jobs stop or get lost by it.
+    cause; `severe` says that jobs stop or get lost by it. `subject` names whom it is about: a worker, the
+    process of a session, a job, a category.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Fact:
     source: str = ""
     symptom: bool = False
     severe: bool = False
+    subject: Mapping[str, Any] = field(default_factory=dict)
 
     def cited(self) -> dict[str, Any]:
         """As a line of evidence: the statement or probe, the figure and what it is measured by."""

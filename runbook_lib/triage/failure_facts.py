@@ -69,7 +69,7 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
             words += " All of their jobs are done: retries took it up."
         holds = seen.going_on and (suffers or seen.since_success > 0)
         yield Fact(f"failing.{name}", layer, holds, words, seen.attempts, {"of": seen.of, "low_percent": round(seen.low_percent, 1)},
-                   SOURCE, symptom=True, severe=not seen.partial)  # fmt: skip
+                   SOURCE, symptom=True, severe=not seen.partial, subject=_struck(seen))  # fmt: skip
         yield Fact(
             f"partly.{name}",
             layer,
@@ -100,6 +100,12 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
     return any(row.error_class == seen.error_class for row in waiting) or any(
         row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
     )
+
+
+def _struck(seen: ClassSeen) -> dict[str, Any]:
+    """Which job and category a class strikes most."""
+    named = {name: most_by(seen.rows, name)[0] for name in ("job_id", "category")}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _meaning(name: str) -> str:
@@ -222,7 +228,7 @@ def _scope(attempts: Attempts, answered: bool) -> Iterator[Fact]:
         words = f"Failures are those of one {column}: {name}, {inside} of {len(ours)}; meanwhile others fail {outside} of {len(others)}."
         yield Fact(
             f"scope.one_{column}", "workers" if column == "worker" else "data", alone if answered else None,
-            words, inside, {"of": len(ours), "chance": round(chance, 6), "below": CHANCE}, SOURCE,
+            words, inside, {"of": len(ours), "chance": round(chance, 6), "below": CHANCE}, SOURCE, subject={column: name} if alone else {},
         )  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from runbook_lib.triage.causes import CAUSES, Cause
+from runbook_lib.triage.causes import CAUSES, Cause, FirstAction
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 
 Outcome = Literal["fault", "healthy", "watch", "unknown"]
@@ -25,6 +25,19 @@ class Found:
     confidence: float
     evidence: tuple[Fact, ...]
     over: bool = False
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """Whom the evidence is about; what comes first in it wins."""
+        found: dict[str, Any] = {}
+        for fact in self.evidence:
+            found = {**fact.subject, **found}
+        return found
+
+    @property
+    def action(self) -> FirstAction:
+        """The first action, for whom it is about."""
+        return self.cause.action.about(self.subject)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _killers(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
             lost.setdefault(row.job_id, set()).add(str(row.worker))
     job, workers = max(lost.items(), key=lambda item: len(item[1]), default=(None, set()))
     yield Fact("jobs.one_job_loses_workers", "data", len(workers) >= 2 if answered else None,
-               f"{len(workers)} workers vanished one after another on the job {job}." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True)  # fmt: skip
+               f"{len(workers)} workers vanished one after another on the job {job}." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True, subject={"job_id": job} if job else {})  # fmt: skip
     others = {row.job_id for row in attempts.all if row.status == "lost"} - {job}
     yield Fact("jobs.others_keep_workers", "data", not others or len(others) * 2 < len(workers) if answered and job else None,
                "Other jobs lose no worker.", len(others), 1, SOURCE)  # fmt: skip

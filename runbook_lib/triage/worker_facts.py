@@ -114,7 +114,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         row for row in alive if row.in_flight > 0 and (row.without_progress_seconds or 0) > limit
     ]
     yield Fact("workers.stand_still", "workers", bool(standing), f"{standing[0].worker} beats, has {standing[0].in_flight} jobs in hand, and comes no step further." if standing else "Workers with jobs in hand get on.",
-               round(standing[0].without_progress_seconds, 1) if standing else None, limit, source, symptom=True, severe=True)  # fmt: skip
+               round(standing[0].without_progress_seconds, 1) if standing else None, limit, source, symptom=True, severe=True, subject=_worker(standing))  # fmt: skip
     free = sum(
         max(0, row.concurrency + row.prefetch - row.in_flight) for row in alive if not row.draining
     )
@@ -146,7 +146,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     source = evidence.source("workers")
     first = silent[0] if silent else None
     yield Fact("workers.vanished", "workers", bool(silent), f"{first.worker} fell silent {first.silent_seconds:.0f} s ago without a word." if first else "No worker fell silent.",
-               round(first.silent_seconds, 1) if first else None, SILENT_SECONDS, source, symptom=True)  # fmt: skip
+               round(first.silent_seconds, 1) if first else None, SILENT_SECONDS, source, symptom=True, subject=_worker(silent))  # fmt: skip
     names = {row.worker for row in silent}
     held = [row for row in evidence.rows.get("in_processing", ()) if row.worker in names]
     expired = [
@@ -204,6 +204,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         len(frozen),
         1,
         looked,
+        subject={"worker": frozen[0]} if frozen else {},
     )
     living = [worker for worker in frozen if states[worker] == "alive"]
     yield Fact(
@@ -281,7 +282,7 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
     ]
     yield Fact(
         "workers.process_frozen", "workers", bool(frozen), f"The process of {frozen[0].worker} is stopped: it is there, and does not run." if frozen else "No worker's process is stopped.",
-        len(frozen), 1, PROCESSES, symptom=True, severe=True,
+        len(frozen), 1, PROCESSES, symptom=True, severe=True, subject=_worker(frozen),
     )  # fmt: skip
     yield _refused_alone(evidence, rows, attempts)
     jobs = {row.job_id for row in attempts.all if row.status == "lost"}
@@ -311,10 +312,11 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         len(kinds),
         1,
         source,
+        subject=_worker(odd),
     )
     name, count = most_by([row for row in attempts.recent if failed(row)], "worker")
     yield Fact("workers.odd_one_fails", "workers", bool(odd) and count > 0 and name in {row.worker for row in odd} if attempts.all else None,
-               "The worker that differs is the one that fails.", name, None, source)  # fmt: skip
+               "The worker that differs is the one that fails.", name, None, source, subject={"worker": name} if name else {})  # fmt: skip
     capacity = sum(row.concurrency for row in alive)
     most = max((row.concurrency for row in alive), default=0)
     yield Fact(
@@ -376,4 +378,10 @@ def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) 
     return Fact(
         "scope.one_worker_is_refused", "workers", bool(alone) and several, f"Only {alone[0]} is refused; what this machine has is accepted." if alone else "No worker is refused alone.",
         alone, [], "triage.newest_attempts beside GET models, GET users/me", symptom=bool(alone), severe=True,
+        subject={"worker": alone[0]} if alone else {},
     )  # fmt: skip
+
+
+def _worker(rows: Sequence[Any]) -> dict[str, Any]:
+    """Whom a fact is about: the first of these."""
+    return {"worker": rows[0].worker} if rows else {}
