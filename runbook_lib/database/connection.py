@@ -211,6 +211,31 @@ class Connection:
                 if guard.expired:
                     self.close()
 
+    def run_alone(self, statement: str, *, deadline_seconds: float | None = None) -> None:
+        """One statement that may not stand in a transaction, such as CREATE INDEX CONCURRENTLY.
+
+        The names in it must be whole: no search_path is set, as a session setting would outlive it behind a
+        pooler. Past the deadline the link is shut; the server may finish the statement all the same. Raises
+        as `transaction`.
+        """
+        if self._never_writes:
+            raise UsageError(NOTHING_IS_WRITTEN)
+        seconds = deadline_seconds or self._deadline_seconds
+        with WATCHDOG.guard(
+            Deadline.after(seconds), lambda: shut_descriptor(self.raw.fileno())
+        ) as guard:
+            try:
+                with self.raw.cursor() as cursor:
+                    cursor.execute(statement)
+            except psycopg2.Error as error:
+                explained = _ours(error, guard, seconds, self._schema)
+                if explained is error:
+                    raise
+                raise explained from error
+            finally:
+                if guard.expired:
+                    self.close()
+
     def _begin(self, seconds: float, lock_timeout_seconds: float | None, read_only: bool) -> str:
         server = max(seconds * _SERVER_LEAD, seconds - _LONGEST_SERVER_LEAD_SECONDS)
         lock_timeout = min(lock_timeout_seconds or seconds * 0.5, server * 0.9)

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ VERSION_TABLE = "runbook_schema_version"
 MIGRATIONS_DIRECTORY = Path(__file__).resolve().parent / "migrations"
 MIGRATION_DEADLINE_SECONDS = 600
 
+_INDEX = re.compile(r"^CREATE (UNIQUE )?INDEX (\w+) ON (\w+)\s+([^;]+);", re.MULTILINE)
 _CREATED = re.compile(
     r"^\s*CREATE (TABLE|VIEW|(?:UNIQUE )?INDEX|(?:OR REPLACE )?FUNCTION) (\w+)", re.MULTILINE
 )
@@ -150,6 +152,26 @@ def _newer(where: str, current: str, expected: str) -> str:
     return (
         f"{where} is at version {current}, this program knows versions up to {expected}. "
         "Update the program; going back would lose data."
+    )
+
+
+@dataclass(frozen=True)
+class OwnIndex:
+    """An index as our migrations make it: `rest` is what follows the table's name."""
+
+    name: str
+    table: str
+    unique: bool
+    rest: str
+
+
+@cache
+def own_indexes() -> tuple[OwnIndex, ...]:
+    """Every index that the migrations make by name."""
+    return tuple(
+        OwnIndex(name, table, bool(unique), " ".join(rest.split()))
+        for path in sorted(_versions().glob("*.sql"))
+        for unique, name, table, rest in _INDEX.findall(path.read_text("utf-8"))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 import psycopg2.errors
@@ -11,10 +12,16 @@ from runbook_lib.changes import ChangedRow, Preview, SeenRow, TransactionalKind,
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Transaction
 from runbook_lib.database.statements import load
-from runbook_lib.errors import CouldNotBeDone, UsageError
+from runbook_lib.errors import CouldNotBeDone, PlanRefused, UsageError
+from runbook_lib.policy import load_policy
+from runbook_lib.settings import load_settings
 
 _SQL = load("database_errors")
 WAYS = ("cancel", "terminate")
+# What the server shows of another role's session to one that may not look.
+HIDDEN = "<insufficient privilege>"
+# A time that went through a text or a rounded age is the same one within this.
+SAME_SECONDS = 1.5
 
 
 class EndSession(TransactionalKind):
@@ -25,6 +32,7 @@ class EndSession(TransactionalKind):
     parameters: ClassVar[Mapping[str, str]] = {
         "pid": "the process, as the tree of blockers names it",
         "how": "cancel (what it does now) or terminate (the session; the only way when it is idle in a transaction)",
+        "since": "since when its transaction runs, as it was seen: another one of the same session is left alone",
     }
     row_limit = 1
 
@@ -37,9 +45,10 @@ class EndSession(TransactionalKind):
                 "No process is named and none holds others up: there is no session to end."
             )
         try:
-            return {"pid": int(str(given["pid"])), "how": how}
+            pid = int(str(given["pid"]))
         except ValueError:
             raise UsageError(f"pid is the number of a process, not {given['pid']!r}.") from None
+        return {"pid": pid, "how": how, "since": _moment(given.get("since"))}
 
     def preview(
         self, transaction: Transaction, parameters: Mapping[str, Any], row_count: int
@@ -49,6 +58,7 @@ class EndSession(TransactionalKind):
             return Preview([], 0)
         if row.ours:
             raise UsageError("This is the session that asks; name another.")
+        _refuse_unless_it_holds_up(row, parameters.get("since"))
         if parameters["how"] == "cancel" and str(row.state).startswith("idle"):
             raise UsageError(
                 f"Process {row.pid} is {row.state}: there is nothing to cancel. Plan it with how=terminate."
@@ -78,6 +88,40 @@ class EndSession(TransactionalKind):
             ChangedRow(row.key, before=row.shown, after={"ended_by": how}, changed=bool(done))
             for row, done in zip(rows, ended, strict=True)
         ]
+
+
+def _refuse_unless_it_holds_up(row: Any, since: str | None) -> None:
+    """A session that is in no transaction, or does its work and keeps nobody waiting, is left alone; and where it
+    was said since when the one that was seen has its transaction, another one is not ended in its place."""
+    who = f"Process {row.pid} ({row.application or 'no name'})"
+    if row.xact_start is None and row.query != HIDDEN:
+        raise PlanRefused(f"{who} is in no transaction: it holds nobody up, and is left alone.")
+    longest_seconds = load_policy(load_settings()).thresholds.transaction_warning_seconds
+    works = row.state == "active" and not row.directly_waiting
+    if works and (row.transaction_seconds or 0) < longest_seconds:
+        raise PlanRefused(
+            f"{who} is at work since {row.transaction_seconds:.0f} s and nobody waits for it: it is left alone."
+        )
+    if since is None or row.xact_start is None:
+        return
+    began = datetime.fromisoformat(since)
+    if abs((row.xact_start - began).total_seconds()) > SAME_SECONDS:
+        raise PlanRefused(
+            f"Process {row.pid} is in another transaction than the one that was seen: since {row.xact_start:%H:%M:%S}, "
+            f"not {began.astimezone(row.xact_start.tzinfo):%H:%M:%S}. It is left alone; look again."
+        )
+
+
+def _moment(given: Any) -> str | None:
+    if given in (None, ""):
+        return None
+    try:
+        at = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise UsageError(f"since is a time with its offset, such as 2026-12-31T08:00:00+00:00, not {given!r}.")  # fmt: skip
+    return at.isoformat()
 
 
 register(EndSession())

@@ -211,11 +211,26 @@ def drain_worker(
                 f"There is no one running worker {name!r} (fitting: {running}). See `runbook workers`."
             )
         worker = exact[0].worker
-        drained = transaction.row(_SQL["drain_worker"], worker=worker, actor=actor)._asdict()  # type: ignore[union-attr]
-        message = f"{actor} asked worker {worker} to drain"
-        add_event(transaction, worker, Event("worker_drain_requested", message))
+        drained = put_drain(transaction, worker, actor=actor)
         action.done(transaction, before={"worker": worker}, after=drained)
     return drained
+
+
+def put_drain(transaction: Transaction, worker: str, *, actor: str) -> dict[str, Any]:
+    """Asks one worker to drain and tells of it; the caller records the action."""
+    drained: dict[str, Any] = transaction.row(
+        _SQL["drain_worker"], worker=worker, actor=actor
+    )._asdict()  # type: ignore[union-attr]
+    message = f"{actor} asked worker {worker} to drain"
+    add_event(transaction, worker, Event("worker_drain_requested", message))
+    return drained
+
+
+def end_drain(transaction: Transaction, worker: str, *, actor: str) -> None:
+    """Takes back that one worker was asked to drain, and tells of it."""
+    transaction.run(_SQL["keep_worker"], worker=worker)
+    message = f"{actor} took back that worker {worker} was asked to drain"
+    add_event(transaction, worker, Event("worker_drain_withdrawn", message))
 
 
 def require_provider(name: str) -> str:

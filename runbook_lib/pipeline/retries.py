@@ -86,14 +86,7 @@ class Retry(TransactionalKind):
         actor: str,
     ) -> list[ChangedRow]:
         per_minute = parameters["per_minute"] or jobs_per_minute(transaction)
-        retried = transaction.rows(
-            _SQL["retry_jobs"],
-            job_ids=[row.key for row in rows],
-            # As many as pass in ten seconds begin at once, so that one sees soon whether it works.
-            at_once=max(1, int(per_minute / 6)),
-            seconds_between=60 / per_minute,
-        )
-        after = {row.job_id: {"status": "pending", "run_at": row.run_at} for row in retried}
+        after = put_pending(transaction, [row.key for row in rows], per_minute)
         return [ChangedRow(row.key, row.seen, after[row.key]) for row in rows]
 
 
@@ -129,13 +122,32 @@ class Unretry(TransactionalKind):
         parameters: Mapping[str, Any],
         actor: str,
     ) -> list[ChangedRow]:
-        transaction.run(
-            _SQL["unretry_jobs"],
-            job_ids=[row.key for row in rows],
-            retry_counts=[row.seen["retry_count"] for row in rows],
-            lost_counts=[row.seen["lost_count"] for row in rows],
-        )
+        put_back(transaction, rows)
         return [ChangedRow(row.key, {"status": "pending"}, row.seen) for row in rows]
+
+
+def put_pending(
+    transaction: Transaction, job_ids: Sequence[str], per_minute: float
+) -> dict[str, dict[str, Any]]:
+    """Failed jobs wait again, spread over time; how each stands then."""
+    rows = transaction.rows(
+        _SQL["retry_jobs"],
+        job_ids=list(job_ids),
+        # As many as pass in ten seconds begin at once, so that one sees soon whether it works.
+        at_once=max(1, int(per_minute / 6)),
+        seconds_between=60 / per_minute,
+    )
+    return {row.job_id: {"status": "pending", "run_at": row.run_at} for row in rows}
+
+
+def put_back(transaction: Transaction, rows: Sequence[SeenRow]) -> None:
+    """Jobs that wait again stand in error with the counts that were seen before."""
+    transaction.run(
+        _SQL["unretry_jobs"],
+        job_ids=[row.key for row in rows],
+        retry_counts=[row.seen["retry_count"] for row in rows],
+        lost_counts=[row.seen["lost_count"] for row in rows],
+    )
 
 
 def jobs_per_minute(transaction: Transaction) -> float:

@@ -91,12 +91,18 @@ class WorkerState:
     templates: TemplateTree = field(default_factory=TemplateTree)
     templates_since: datetime | None = None
     stopping: bool = False
+    # Asked to drain; that may be taken back while it still has jobs in hand.
+    draining: bool = False
     releasing: bool = False
     backlog: bool = True
     progressed: bool = False
     completed_count: int = 0
     failed_count: int = 0
     left: Any = None
+
+    @property
+    def leaving(self) -> bool:
+        return self.stopping or self.draining
 
 
 class Turn:
@@ -117,7 +123,7 @@ class Turn:
         self.templates_saved: list[Template] = []
         self.renewed_at: float | None = None
         self.claim_was_full = False
-        self.drain = False
+        self.drain = state.draining
         self.left: Any = None
 
     def fill(self, transaction: Transaction, messages: Sequence[Message]) -> None:
@@ -294,7 +300,7 @@ class Turn:
     def _hand_back_if_stopping(self, transaction: Transaction) -> None:
         if self._state.releasing:
             self.end_attempts(transaction, [(each, STOPPED) for each in self._still_ours()])
-        elif self._state.stopping:
+        elif self._state.leaving:
             self.end_attempts(transaction, [(each, STOPPED) for each in self._state.unstarted()])
 
     def _answer_asking(

@@ -186,7 +186,7 @@ class Worker:
             return
         self._sleeping = True
         try:
-            can_claim = self._state.backlog and self._free_slots() > 0 and not self._state.stopping
+            can_claim = self._state.backlog and self._free_slots() > 0 and not self._state.leaving
             if self._inbox.empty() and not can_claim:
                 self._sleep_until_woken(self._seconds_to_next_duty())
         finally:
@@ -299,7 +299,7 @@ class Worker:
         if turn.recent_sketches is not None:
             state.recent_sketches = turn.recent_sketches
         state.recent_sketches.update(turn.articles)
-        state.stopping = state.stopping or turn.drain
+        state.draining = turn.drain
         state.backlog = turn.claim_was_full
         state.cursor.advance(attempt.job for attempt in turn.claimed)
         for attempt in turn.claimed:
@@ -333,7 +333,7 @@ class Worker:
     def _is_done(self, turn: Turn) -> bool:
         if self._state.in_flight or not self._inbox.empty():
             return False
-        if self._state.stopping:
+        if self._state.leaving:
             return True
         left = turn.left
         if left is None:

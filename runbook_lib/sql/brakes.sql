@@ -126,3 +126,10 @@ SET drain_requested_at = coalesce(drain_requested_at, now()),
     drain_requested_by = coalesce(drain_requested_by, %(actor)s)
 WHERE worker = %(worker)s
 RETURNING worker, in_flight, drain_requested_at, drain_requested_by;
+
+-- name: keep_worker
+-- Takes back that a worker was asked to drain; one that still has jobs in hand goes on.
+UPDATE workers
+SET drain_requested_at = NULL,
+    drain_requested_by = NULL
+WHERE worker = %(worker)s AND stopped_at IS NULL;
