@@ -98,7 +98,7 @@ def staged(
 ) -> dict[str, Any]:
     """Stages a fault, waits until its oracle sees it, and asks triage."""
     try:
-        with laboratory_.scene(seed) as scene, ExitStack() as stack:
+        with laboratory_.scene(seed, fault) as scene, ExitStack() as stack:
             if not fault.own_workers:
                 stack.enter_context(scene.working())
             stack.enter_context(fault.stage(scene))

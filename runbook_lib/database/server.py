@@ -279,7 +279,9 @@ class Server:
                     cursor.execute(str(statements["create_database"]))
         if self._binaries.has_library("pg_stat_statements"):
             with Database(url).transaction() as transaction:
-                transaction.run(statements["create_statement_statistics"])
+                # Asked first: a server that takes no write can be started as well.
+                if not transaction.value(statements["statement_statistics_exist"]):
+                    transaction.run(statements["create_statement_statistics"])
 
     def _last_log_lines(self) -> str:
         logs = sorted((self._data / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from runbook_lib.database import Database
 from runbook_lib.database.disposable import NOTHING_SURVIVES, DisposableServer, disposable_server
 from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.scene import QUICK, Scene
+from runbook_lib.rehearsal.server import own_server, template_of
 from runbook_lib.sandbox.control import SandboxControl
 from runbook_lib.sandbox.service import CREDENTIALS_FILE, SandboxService
 from runbook_lib.settings import Settings
@@ -38,21 +40,29 @@ class Laboratory:
     ) -> Iterator[Scene]:
         """A system of its own; what was staged on the sandbox is gone at the end.
 
-        `fault` says what the system must have for it. Without a `past`, it has just been set up.
+        `fault` says what the system must have for it, such as a server of its own. Without a `past`, it has
+        just been set up.
         """
-        del fault
         name = f"scene_{next(self._numbers)}"
-        database = self.server.copy(self.template, name)
-        control = SandboxControl(self.url)
-        _empty(control)
-        scene = Scene(database, self._settings(database), control, severity)
-        if past:
-            scene.past(count=40 + 20 * (seed % 5), hours=3 + seed % 7)
-        try:
+        with ExitStack() as stack:
+            server = None
+            if fault is not None and fault.needs_own_server:
+                server = stack.enter_context(own_server(self.home / name, self._own_template))
+                database = Database(server.url)
+            else:
+                database = self.server.copy(self.template, name)
+                stack.callback(self.server.drop, name)
+            control = SandboxControl(self.url)
+            _empty(control)
+            scene = Scene(database, self._settings(database), control, severity, server=server)
+            if past:
+                scene.past(count=40 + 20 * (seed % 5), hours=3 + seed % 7)
+            stack.callback(control.clear_faults)
             yield scene
-        finally:
-            control.clear_faults()
-            self.server.drop(name)
+
+    @cached_property
+    def _own_template(self) -> Path:
+        return template_of(self.server, self.template, self.home / "own")
 
     def _settings(self, database: Database) -> Settings:
         return Settings(

@@ -21,6 +21,7 @@ from runbook_lib.pipeline import service
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.providers import resolve_providers
 from runbook_lib.pipeline.reporting import Reporter
+from runbook_lib.rehearsal.server import SceneServer
 from runbook_lib.sandbox import SandboxControl
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings, environment_without_callers
 
@@ -44,16 +45,23 @@ QUICK: dict[str, Any] = {
 
 @dataclass
 class Scene:
-    """One system. `settings` are those of its workers and of whoever looks at it."""
+    """One system. `settings` are those of its workers and of whoever looks at it.
+
+    `server` is the scene's own, where its fault strikes one. `database` is the way in for whoever stages and
+    for oracles: no proxy, no limit of a role.
+    """
 
     database: Database
     settings: Settings
     control: SandboxControl
     severity: float = 1.0
+    server: SceneServer | None = None
     # With what triage looks, where that is not what the workers have.
     looking: Settings = field(init=False)
     _added: int = 0
     begun: datetime = field(init=False)
+    # What the processes of its workers get beside the settings.
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.looking = self.settings
@@ -160,7 +168,9 @@ class Scene:
         )
         with resolve_providers(settings) as providers:
             # As a process of its own has it: sessions are told apart by name.
-            database = Database(self.database.url, application_name=service.APPLICATION_NAME)
+            given_url = settings.database_url
+            url = given_url.get_secret_value() if given_url else self.database.url
+            database = Database(url, application_name=service.APPLICATION_NAME)
             worker = service.make_worker(settings, database, providers, options, Reporter())
             thread = threading.Thread(target=lambda: worker.run(install_signals=False), daemon=True)
             thread.start()
@@ -174,7 +184,7 @@ class Scene:
     @contextmanager
     def worker_process(self, **given: str) -> Iterator[subprocess.Popen[bytes]]:
         """A worker as a process of its own, killed at the end if it still runs."""
-        environment = {**environment_of(self.settings), **given}
+        environment = {**environment_of(self.settings), **self.environment, **given}
         process = subprocess.Popen(
             [sys.executable, str(PROJECT_DIRECTORY / "worker.py"), "--concurrency", "3"],
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

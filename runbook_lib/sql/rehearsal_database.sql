@@ -87,3 +87,7 @@ DROP INDEX content_jobs_due;
 -- name: analyze_jobs
 -- The planner knows how many jobs there are.
 ANALYZE content_jobs;
+
+-- name: is_there
+-- Whether the server still talks to this session.
+SELECT 1;

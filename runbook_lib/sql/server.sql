@@ -11,3 +11,7 @@ CREATE DATABASE runbook;
 -- name: create_statement_statistics
 -- Lets `pg_stat_statements` be read; it was loaded when the server started.
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
+
+-- name: statement_statistics_exist
+-- Whether `pg_stat_statements` can be read in this database.
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements');
