@@ -182,7 +182,10 @@ def _work(waiting: Any, answers: Any) -> None:
     logging.disable(logging.CRITICAL)
     with laboratory() as laboratory_:
         while (task := waiting.get()) is not None:
-            row = perform(laboratory_, task)
+            try:
+                row = perform(laboratory_, task)
+            except Exception as error:  # one scene that breaks must not end the others
+                row = {"right": None, "problem": f"{type(error).__name__}: {error}", "truth": []}
             answers.put({"kind": task.kind, "name": task.name, "seed": task.seed, **row})
 
 

@@ -25,6 +25,7 @@ from runbook_lib.rehearsal.healthy_scenes import HealthyScene
 from runbook_lib.rehearsal.laboratory import Laboratory
 from runbook_lib.rehearsal.recomputing import compare_figures
 from runbook_lib.rehearsal.scene import Scene
+from runbook_lib.rehearsal.surroundings import surroundings
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
 
 STAGING_SECONDS = 40.0
@@ -81,13 +82,13 @@ def try_fault(
     began = time.monotonic()
     try:
         with laboratory.scene(seed, fault, severity=severity) as scene, ExitStack() as stack:
-            _stage(scene, fault, stack)
+            decoy = _stage(scene, fault, seed, stack)
             staged = time.monotonic() - began
             found = look(scene)
     except (RunbookError, psycopg2.Error, OSError) as error:
         return {"right": None, "problem": _words(error), "truth": list(truth.causes)}
     return {
-        **judge_fault(truth, found), **found.row(), "truth": list(truth.causes), "layers": list(truth.layers),
+        **judge_fault(truth, found), **found.row(), "truth": list(truth.causes), "layers": list(truth.layers), "decoy": decoy,
         "staging_seconds": round(staged, 1), "scene_seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
@@ -147,7 +148,7 @@ def try_controls(laboratory: Laboratory, fault: Fault, seed: int) -> Row:
     try:
         without = _without(laboratory, fault, seed)
         with laboratory.scene(seed, fault) as scene, ExitStack() as stack:
-            _stage(scene, fault, stack)
+            _stage(scene, fault, seed, stack)
             time.sleep(UNTREATED_SECONDS)
             stays = bool(fault.shows(scene))
     except (RunbookError, psycopg2.Error, OSError) as error:
@@ -172,12 +173,15 @@ def _without(laboratory: Laboratory, fault: Fault, seed: int) -> Row:
     return {"shows": shows, **found.row()}
 
 
-def _stage(scene: Scene, fault: Fault, stack: ExitStack) -> None:
+def _stage(scene: Scene, fault: Fault, seed: int, stack: ExitStack) -> str | None:
+    """The fault in its surroundings, until its oracle sees it; gives the decoy, if there is one."""
+    decoy = stack.enter_context(surroundings(scene, fault.name, seed))
     if not fault.own_workers:
         stack.enter_context(scene.working())
     stack.enter_context(fault.stage(scene))
     scene.until(lambda: fault.shows(scene), "the fault takes hold", STAGING_SECONDS)
     time.sleep(SETTLE_SECONDS)
+    return decoy
 
 
 def look(scene: Scene, *, follow: bool = True) -> Look:
