@@ -3,7 +3,9 @@
 `scene.py` is the system: a database, the sandbox, workers, a past with noise. `faults.py` says what a fault
 is: one declaration of how it is staged, what shows that it took hold, what the engineer is told, and which
 causes are the truth. They stand by what they strike (`database_faults.py`, `provider_faults.py`,
-`network_faults.py`, `worker_faults.py`), with `compounds.py`, `healthy_scenes.py` and `unknown_faults.py`
-beside them, and `catalogue.py` collects them. `keeper.py` keeps the system of a practice up; `practice.py` begins, checks and
+`network_faults.py`, `worker_faults.py`, `time_faults.py`, `configuration_faults.py`), with `compounds.py`,
+`healthy_scenes.py` and `unknown_faults.py` beside them, and `catalogue.py` collects them. `programs.py` runs
+workers and schedulers as processes and starts them again, `frail_worker.py` is one to which something happens
+at certain jobs, `clock.py` makes a process's clock wrong, and `past.py` a past of weeks. `keeper.py` keeps the system of a practice up; `practice.py` begins, checks and
 ends one.
 """

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runbook_lib.rehearsal.compounds import COMPOUNDS
+from runbook_lib.rehearsal.configuration_faults import CONFIGURATION_FAULTS
 from runbook_lib.rehearsal.database_faults import DATABASE_FAULTS
 from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.healthy_scenes import HEALTHY
 from runbook_lib.rehearsal.network_faults import NETWORK_FAULTS
 from runbook_lib.rehearsal.provider_faults import PROVIDER_FAULTS
+from runbook_lib.rehearsal.time_faults import CLOCKS_NOT_STAGED, TIME_FAULTS
 from runbook_lib.rehearsal.unknown_faults import UNKNOWN
 from runbook_lib.rehearsal.worker_faults import WORKER_FAULTS
 
@@ -31,6 +33,8 @@ CATALOGUE: tuple[Fault, ...] = (
     *PROVIDER_FAULTS,
     *NETWORK_FAULTS,
     *WORKER_FAULTS,
+    *TIME_FAULTS,
+    *CONFIGURATION_FAULTS,
 )
 BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in (*CATALOGUE, *COMPOUNDS)}
 PRACTICES: tuple[str, ...] = tuple(fault.name for fault in BY_NAME.values() if fault.alert)
@@ -49,5 +53,5 @@ NOT_STAGED: Mapping[str, str] = {
     "wordpress-certificate-expired": "the sandbox speaks http only",
     "network-half-open": "needs packet filters, as root",
     "network-flapping": "needs minutes of bursts",
-    "producer-stopped": "needs weeks of history: its rule is simulated by `make bench NAME=detection`",
+    **CLOCKS_NOT_STAGED,
 }

@@ -1,27 +1,89 @@
-"""Two faults at once: both must be named."""
+"""Two faults at once, as they come in life: both must be named, and the one must not explain the other away."""
 
 from __future__ import annotations
 
-from runbook_lib.database.statements import load
-from runbook_lib.rehearsal.faults import (
-    Fault,
-    arranged,
-    at_once,
-    executed,
-    failed_as,
-    sandbox_fault,
-    together,
-)
-from runbook_lib.rehearsal.provider_faults import slow_model
-from runbook_lib.rehearsal.worker_faults import killed_worker, overlapping_attempts, skewed_clock
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-_SQL = load("rehearsal_workers")
+from runbook_lib.rehearsal.configuration_faults import CONFIGURATION_FAULTS
+from runbook_lib.rehearsal.database_faults import DATABASE_FAULTS
+from runbook_lib.rehearsal.faults import Fault, Shows, Stage, failed_as, sandbox_fault, together
+from runbook_lib.rehearsal.provider_faults import PROVIDER_FAULTS
+from runbook_lib.rehearsal.scene import Scene
+from runbook_lib.rehearsal.time_faults import TIME_FAULTS
+from runbook_lib.rehearsal.worker_faults import (
+    FEWEST_OVERLAPS,
+    WORKER_FAULTS,
+    overlapping_calls,
+    slow_model_and_eager_sweeper,
+)
+
+STRIKE_SECONDS = 40.0
+_ALONE = {
+    fault.name: fault
+    for fault in (
+        *DATABASE_FAULTS, *PROVIDER_FAULTS, *WORKER_FAULTS, *TIME_FAULTS, *CONFIGURATION_FAULTS,
+    )
+}  # fmt: skip
+
+
+def _pair(first: str, second: str) -> Iterator[Fault]:
+    """Two faults of the catalogue, the first of which has struck before the second comes.
+
+    Nothing where one of them cannot be staged here.
+    """
+    if first not in _ALONE or second not in _ALONE:
+        return
+    one, other = _ALONE[first], _ALONE[second]
+    own_workers = one.own_workers or other.own_workers
+    yield Fault(
+        f"{first}+{second}", (*one.truth, *other.truth), together(_struck(one, own_workers), other.stage),
+        _both_show(one, other), own_workers=own_workers, needs_own_server=one.needs_own_server or other.needs_own_server,
+    )  # fmt: skip
+
+
+def _struck(fault: Fault, own_workers: bool) -> Stage:
+    """A fault that has taken hold; one that the ordinary worker meets lends itself one for as long as it takes."""
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        with fault.stage(scene):
+            with ExitStack() as stack:
+                if own_workers and not fault.own_workers:
+                    stack.enter_context(scene.working())
+                scene.until(lambda: fault.shows(scene), f"{fault.name} strikes", STRIKE_SECONDS)
+            yield
+
+    return stage
+
+
+def _both_show(one: Fault, other: Fault) -> Shows:
+    return lambda scene: one.shows(scene) and other.shows(scene)
+
+
+def _overlaps(scene: Scene) -> bool:
+    return overlapping_calls(scene) >= FEWEST_OVERLAPS
+
 
 COMPOUNDS: tuple[Fault, ...] = (
-    Fault("login+killed", ("wordpress-login-revoked", "worker-killed"), together(sandbox_fault("wordpress", "login_revoked"), killed_worker),
-          failed_as("wordpress_login_failed")),
-    Fault("slow+eager", ("openai-slow", "sweeper-too-eager"), together(slow_model, arranged(overlapping_attempts)), at_once, own_workers=True),
-    Fault("clock+scheduler", ("worker-clock-skewed", "scheduler-not-running"), together(arranged(skewed_clock), executed(_SQL["scheduler_gone"])), at_once, own_workers=True),
+    Fault("slow+eager", ("openai-slow", "sweeper-too-eager"), slow_model_and_eager_sweeper, _overlaps, own_workers=True),
     Fault("quota+login", ("openai-quota-exhausted", "wordpress-login-revoked"), together(sandbox_fault("wordpress", "login_revoked", first=True), sandbox_fault("openai", "quota")),
           failed_as("openai_quota_exhausted")),
+    # a provider, and a worker
+    *_pair("login", "worker"),
+    *_pair("rate-limit", "frozen-worker"),
+    *_pair("filtered-topic", "worker-of-two"),
+    *_pair("maintenance", "poison"),
+    *_pair("login", "old-key"),
+    *_pair("role-lowered", "no-worker"),
+    # clocks and the scheduler, and something else
+    *_pair("clock", "scheduler"),
+    *_pair("clock-behind", "login"),
+    *_pair("overloaded", "scheduler"),
+    *_pair("producer-stopped", "scheduler-stopped"),
+    # the database, and a provider
+    *_pair("db-index", "maintenance"),
+    *_pair("login", "db-idle-transaction"),
+    # two providers
+    *_pair("category", "key"),
 )  # fmt: skip

@@ -75,8 +75,12 @@ class Scene:
     # what is there
 
     def value(self, name: str, **parameters: Any) -> Any:
+        return self.ask(_SQL[name], **parameters)
+
+    def ask(self, statement: Statement, **parameters: Any) -> Any:
+        """The first value of a statement's answer."""
         with self.database.transaction(read_only=True) as transaction:
-            return transaction.value(_SQL[name], **parameters)
+            return transaction.value(statement, **parameters)
 
     def counts(self) -> Any:
         with self.database.transaction(read_only=True) as transaction:

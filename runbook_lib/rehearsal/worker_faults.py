@@ -1,115 +1,326 @@
-"""Faults of those who carry the jobs: workers, the scheduler, their clocks and settings, the jobs themselves."""
+"""Faults of workers, staged with real processes: killed, stuck, stopped, ending again and again, robbed of their jobs.
+
+Where only waiting would bring what is to be seen (a sign of life that is minutes old), the rows are made older
+by SQL, and it is said there.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from runbook_lib.database.statements import load
-from runbook_lib.rehearsal.faults import Fault, arranged, at_once, executed
+from runbook_lib.errors import CouldNotBeDone
+from runbook_lib.rehearsal import programs
+from runbook_lib.rehearsal.faults import Fault, Stage, at_once
 from runbook_lib.rehearsal.scene import Scene
 
-_SQL = load("rehearsal_workers")
+_SQL = load("rehearsal_processes")
+# How long a call of the model takes where a worker is to be met in the middle of it.
+WRITING_SECONDS = 3.0
+CLAIM_SECONDS = 30.0
+# A topic that nothing else has.
+ODD_TOPIC = "A glass garden"
+# Longer than any job took, and than the rule waits before it calls a worker stuck.
+STANDING_SECONDS, FROZEN_SECONDS = 600.0, 60.0
+FROZEN_STATES = "Tt"
+# So often a program has to have ended for it to be a loop.
+FEWEST_ENDS, LOST_UNTIL_QUARANTINE = 5, 3
+SLOW_SECONDS, SLOWEST_SECONDS, FEWEST_SLOW = 4.5, 7.5, 6
+SWEPT_AFTER_SECONDS, SWEEP_EVERY_SECONDS, FEWEST_OVERLAPS = 1.0, 0.5, 3
+
+
+@contextmanager
+def slow_writing(scene: Scene, seconds: float = WRITING_SECONDS) -> Iterator[Callable[[], None]]:
+    """The model takes so long; what is yielded makes it quick again."""
+    number = scene.control.set_fault("openai", "latency", delay_seconds=seconds)
+
+    def end() -> None:
+        scene.control.clear_faults(fault_id=number)
+
+    try:
+        yield end
+    finally:
+        end()
+
+
+# killed
 
 
 @contextmanager
 def killed_worker(scene: Scene) -> Iterator[None]:
-    """A worker that is killed while it waits for OpenAI, with jobs in its hands."""
-    slow = scene.control.set_fault("openai", "latency", delay_seconds=3.0)
-    try:
-        with scene.worker_process() as process:
-            scene.add()
-            scene.until(
-                lambda: scene.value("held_by", pid=process.pid) >= 1, "a worker took a job", 60
-            )
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            scene.control.clear_faults(fault_id=slow)
-            yield
-    finally:
-        scene.control.clear_faults(fault_id=slow)
-
-
-@contextmanager
-def _frozen_worker(scene: Scene) -> Iterator[None]:
-    """A worker that is stopped in the middle, as by a debugger or a paused virtual machine."""
-    slow = scene.control.set_fault("openai", "latency", delay_seconds=3.0)
-    with scene.worker_process() as process:
+    """The only worker is killed in the middle of its jobs, as by the kernel when memory runs out."""
+    with slow_writing(scene) as quick_again, programs.worker(scene) as process:
         scene.add()
-        scene.until(lambda: scene.value("held_by", pid=process.pid) >= 1, "a worker took a job", 60)
-        os.kill(process.pid, signal.SIGSTOP)
-        scene.control.clear_faults(fault_id=slow)
-        scene.execute(_SQL["age_signs_of_life"])
+        _kill_with_jobs(scene, process)
+        quick_again()
         yield
 
 
 @contextmanager
-def _no_worker(scene: Scene) -> Iterator[None]:
-    with scene.working():
-        scene.add(2)
-        scene.until(lambda: scene.completed() >= 2, "two are published", 30)
-    scene.add(6)
-    yield
+def killed_of_two(scene: Scene) -> Iterator[None]:
+    """One of two workers is killed in the middle of its jobs; the other goes on, and takes them back."""
+    with (
+        slow_writing(scene) as quick_again,
+        programs.worker(scene) as process,
+        programs.worker(scene) as other,
+    ):
+        scene.add(8)
+        scene.until(
+            lambda: programs.has_registered(scene, other), "the other begins", CLAIM_SECONDS
+        )
+        _kill_with_jobs(scene, process)
+        quick_again()
+        yield
+
+
+def _kill_with_jobs(scene: Scene, process: subprocess.Popen[bytes]) -> None:
+    scene.until(lambda: programs.holds_jobs(scene, process), "a worker took a job", CLAIM_SECONDS)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+# stuck
 
 
 @contextmanager
-def _outdated_worker(scene: Scene) -> Iterator[None]:
-    """Two workers; one still has the key from before the rotation."""
-    scene.move(runbook_pause_after_failures_in_a_row=1000)
-    scene.past_runs("healthy", 12, 1)
-    scene.past_runs("outdated", 8, 1.4, error_class="openai_key_invalid", job_status="pending")
-    scene.past_worker("healthy", host="other-1", version="0.2", settings_digest="new", in_flight=1)
-    scene.past_worker("outdated", host="other-2", settings_digest="old", in_flight=1)
-    yield
+def frozen_worker(scene: Scene) -> Iterator[None]:
+    """A worker is stopped in the middle of its jobs, as by a debugger or a virtual machine that is paused."""
+    with slow_writing(scene) as quick_again, programs.worker(scene) as process:
+        scene.add()
+        scene.until(
+            lambda: programs.holds_jobs(scene, process), "a worker took a job", CLAIM_SECONDS
+        )
+        os.kill(process.pid, signal.SIGSTOP)
+        quick_again()
+        # Only waiting would follow: a minute in which it says nothing.
+        _age(scene, process, FROZEN_SECONDS, FROZEN_SECONDS)
+        yield
 
 
-@contextmanager
-def _too_many_at_once(scene: Scene) -> Iterator[None]:
-    number = scene.control.set_fault("openai", "rate_limit", retry_after=1)
-    scene.add(60)
-    try:
-        with scene.working(concurrency=60):
-            scene.until(
-                lambda: scene.failed_as("openai_rate_limited") >= 3, "requests are refused", 40
+def _frail(way: str, *, silent_seconds: float = 0, beside_another: bool = False) -> Stage:
+    """A worker of which every thread that takes a job gets stuck in that way, and it says nothing for so long."""
+    told = not silent_seconds
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        command = _frail_command(way)
+        with ExitStack() as stack:
+            # It has nothing else to do between two looks, so that it is not met in a transaction.
+            process = stack.enter_context(
+                programs.running(scene, command, {"RUNBOOK_IDLE_POLL_SECONDS": "2"})
             )
+            scene.until(lambda: programs.has_registered(scene, process), "it begins", CLAIM_SECONDS)
+            scene.add(3, topic=ODD_TOPIC)
+            if told:
+                scene.until(
+                    lambda: scene.ask(_SQL["told_in_flight"], pid=process.pid) == 3, "it tells that its hands are full", CLAIM_SECONDS
+                )  # fmt: skip
+            else:
+                scene.until(
+                    lambda: int(scene.value("held_by", pid=process.pid)) == 3, "its hands are full", CLAIM_SECONDS
+                )  # fmt: skip
+            if beside_another:
+                other = stack.enter_context(programs.worker(scene))
+                scene.until(
+                    lambda: programs.has_registered(scene, other), "another works", CLAIM_SECONDS
+                )
+            scene.add(4)
+            # Only waiting would follow: minutes in which none of its jobs gets a step further.
+            _age(scene, process, STANDING_SECONDS, silent_seconds)
+            yield
+
+    return stage
+
+
+def _frail_command(way: str, concurrency: int = 3) -> list[str]:
+    return [
+        sys.executable, "-m", "runbook_lib.rehearsal.frail_worker", way, ODD_TOPIC, "--concurrency", str(concurrency),
+    ]  # fmt: skip
+
+
+def _age(
+    scene: Scene, process: subprocess.Popen[bytes], seconds: float, silent_seconds: float
+) -> None:
+    scene.execute(
+        _SQL["age_worker"], pid=process.pid, seconds=seconds, silent_seconds=silent_seconds
+    )
+
+
+# stopped
+
+
+@contextmanager
+def stopped_workers(scene: Scene) -> Iterator[None]:
+    """Two workers are stopped in order, and nobody starts them again; jobs come in."""
+    with programs.worker(scene) as first, programs.worker(scene) as second:
+        scene.add(4)
+        scene.until(lambda: scene.completed() >= 2, "they work", CLAIM_SECONDS)
+        for process in (first, second):
+            scene.until(
+                lambda each=process: programs.has_registered(scene, each), "both begin", CLAIM_SECONDS  # type: ignore[misc]
+            )  # fmt: skip
+        for process in (first, second):
+            programs.stop_in_order(process)
+        scene.add(6)
+        yield
+
+
+@contextmanager
+def never_started(scene: Scene) -> Iterator[None]:
+    """Jobs come in, and since the host was started anew nobody has started a worker."""
+    scene.add(6)
+    # Only waiting would follow.
+    scene.execute(_SQL["age_waiting"], seconds=1200)
+    yield
+
+
+# ending again and again
+
+
+def _broken_release(module: str, source: str) -> Stage:
+    """A release in which a library does not fit: whatever starts the worker again does so in vain."""
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        scene.add()
+        with TemporaryDirectory(prefix="runbook-release-") as directory:
+            (Path(directory) / f"{module}.py").write_text(source, "utf-8")
+            command = programs.worker_command()
+            with programs.Supervised(scene, command, {"PYTHONPATH": directory}) as loop:
+                scene.until(
+                    lambda: len(loop.lived_seconds) >= FEWEST_ENDS, "it ends again and again", 60
+                )
+                yield
+
+    return stage
+
+
+_MISSING_LIBRARY = 'raise ImportError("libpq.so.5: cannot open shared object file: No such file or directory")\n'  # fmt: skip
+# A library that starts, and then writes to memory that is not its own. The worker is there by then.
+_CRASHING_LIBRARY = "import os, signal, time\ntime.sleep(1.0)\nos.kill(os.getpid(), signal.SIGSEGV)\n"  # fmt: skip
+
+
+@contextmanager
+def poisonous_job(scene: Scene) -> Iterator[None]:
+    """A job at which the process dies, each time, and is started again; until the job is in quarantine."""
+    scene.move(
+        runbook_lease_seconds=1.5, runbook_quarantine_after_lost_attempts=LOST_UNTIL_QUARANTINE
+    )
+    with programs.Supervised(scene, _frail_command("dies", 2)) as loop:
+        scene.add(4)
+        scene.add(1, topic=ODD_TOPIC)
+        scene.until(
+            lambda: scene.ask(_SQL["quarantined"], topic=ODD_TOPIC) >= 1, "it is set aside", 90
+        )
+        scene.add(4)
+        if len(loop.lived_seconds) < LOST_UNTIL_QUARANTINE:
+            raise CouldNotBeDone(f"The worker died {len(loop.lived_seconds)} times only.")
+        yield
+
+
+# robbed
+
+
+class HomeMadeSweeper:
+    """Gives out anew whatever has been in processing for longer than it thinks right, whoever works on it."""
+
+    def __init__(self, scene: Scene, after_seconds: float = SWEPT_AFTER_SECONDS) -> None:
+        self._scene, self._after_seconds = scene, after_seconds
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sweep, daemon=True)
+
+    def __enter__(self) -> HomeMadeSweeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _sweep(self) -> None:
+        while not self._ended.wait(SWEEP_EVERY_SECONDS):
+            self._scene.execute(_SQL["sweep_by_age"], seconds=self._after_seconds)
+
+
+@contextmanager
+def eager_sweeper(scene: Scene) -> Iterator[None]:
+    """Two workers whose jobs take longer than a sweeper of somebody else's waits."""
+    with (
+        slow_writing(scene),
+        programs.worker(scene),
+        programs.worker(scene),
+        HomeMadeSweeper(scene),
+    ):
+        scene.add(12)
+        scene.until(
+            lambda: overlapping_calls(scene) >= FEWEST_OVERLAPS, "jobs are done twice at a time", 40
+        )
+        yield
+
+
+@contextmanager
+def slow_model_and_eager_sweeper(scene: Scene) -> Iterator[None]:
+    """The model has become slow: a sweeper that was harmless until now takes jobs from workers that write.
+
+    Half of the calls end before it comes, so that the slowness is to be seen in what was published.
+    """
+    scene.move(runbook_openai_deadline_seconds=30.0)
+    slowest = scene.control.set_fault(
+        "openai", "latency", delay_seconds=SLOWEST_SECONDS, probability=0.5
+    )
+    try:
+        with (
+            slow_writing(scene, SLOW_SECONDS),
+            programs.worker(scene, 6),
+            programs.worker(scene, 6),
+            HomeMadeSweeper(scene, SLOW_SECONDS + 1),
+        ):
+            scene.add(24)
+            scene.until(
+                lambda: scene.completed() >= FEWEST_SLOW and overlapping_calls(scene) >= FEWEST_OVERLAPS,
+                "some end slowly, some are done twice at a time", 60,
+            )  # fmt: skip
             yield
     finally:
-        scene.control.clear_faults(fault_id=number)
+        scene.control.clear_faults(fault_id=slowest)
 
 
-def _crashes(scene: Scene) -> None:
-    """Workers that lived for a second each."""
-    for number in range(1, 5):
-        scene.past_worker(
-            f"crashing-{number}", pid=number, version="0.2",
-            started_seconds_ago=40 * number + 41, heard_seconds_ago=40 * number + 40,
-        )  # fmt: skip
+def overlapping_calls(scene: Scene) -> int:
+    """Topics about which the model was asked anew while it still wrote about them: by the provider's journal."""
+    by_topic: dict[str, list[tuple[float, float]]] = {}
+    for call in scene.control.journal("openai"):
+        if call["topic"]:
+            by_topic.setdefault(call["topic"], []).append(
+                (call["started_at"], call["ended_at"] or float("inf"))
+            )
+    return sum(
+        any(later[0] < earlier[1] for earlier, later in pairwise(calls))
+        for calls in (sorted(each) for each in by_topic.values())
+    )
 
 
-def skewed_clock(scene: Scene) -> None:
-    """Two workers; the clock of one is two hours ahead."""
-    scene.past_worker("right", host="other-1", started_seconds_ago=0, in_flight=1, clock_offset_seconds=0.01)  # fmt: skip
-    scene.past_worker("ahead", host="other-2", started_seconds_ago=0, in_flight=1, clock_offset_seconds=7200.0)  # fmt: skip
+def _stands_still(scene: Scene) -> bool:
+    """Jobs are in processing, and nothing was done since the scene began but by a worker beside it."""
+    return bool(scene.counts().processing >= 3)
 
 
-def _poison(scene: Scene) -> None:
-    """A job at which three workers died; a fourth lives."""
-    scene.execute(_SQL["poison_job"])
-    for number in range(1, 4):
-        scene.past_worker(
-            f"dead-{number}", pid=number, in_flight=1,
-            started_seconds_ago=600, heard_seconds_ago=40 * (4 - number) + 30,
-        )  # fmt: skip
-    scene.past_worker("living", pid=9, started_seconds_ago=0)
+def _nobody_works(scene: Scene) -> bool:
+    """Jobs wait, and by the list of sessions no worker is connected."""
+    return bool(scene.counts().pending >= 1) and scene.ask(_SQL["worker_sessions"]) == 0
 
 
-def overlapping_attempts(scene: Scene) -> None:
-    """Two workers that had the same jobs at the same time."""
-    scene.execute(_SQL["overlapping_attempts"])
-    scene.past_worker("first", in_flight=1)
-    scene.past_worker("second", pid=2, in_flight=1)
+def lost_by_the_killed(scene: Scene) -> bool:
+    """The other worker has taken jobs back from the one that is gone."""
+    return scene.failed_as("worker_lost") >= 1
 
 
 WORKER_FAULTS: tuple[Fault, ...] = (
@@ -119,13 +330,15 @@ WORKER_FAULTS: tuple[Fault, ...] = (
         repaired="You had the host looked at: out of memory. It has been given more, and a worker was started there.",
         then=("workers",),
     ),
-    Fault("frozen-worker", ("worker-stuck",), _frozen_worker, at_once, own_workers=True),
-    Fault("no-worker", ("workers-stopped",), _no_worker, at_once, own_workers=True),
-    Fault("crash-loop", ("worker-crash-loop",), arranged(_crashes), at_once, own_workers=True),
-    Fault("poison", ("job-poisonous",), arranged(_poison), at_once, own_workers=True),
-    Fault("eager-sweeper", ("sweeper-too-eager",), arranged(overlapping_attempts), at_once, own_workers=True),
-    Fault("clock", ("worker-clock-skewed",), arranged(skewed_clock), at_once, own_workers=True),
-    Fault("scheduler", ("scheduler-not-running",), executed(_SQL["scheduler_gone"]), at_once),
-    Fault("outdated-worker", ("one-worker-outdated",), _outdated_worker, at_once, own_workers=True),
-    Fault("sixty-at-once", ("concurrency-too-high",), _too_many_at_once, at_once, own_workers=True),
+    Fault("worker-of-two", ("worker-killed",), killed_of_two, lost_by_the_killed, own_workers=True),
+    Fault("frozen-worker", ("worker-stuck",), frozen_worker, at_once, own_workers=True),
+    Fault("deadlocked-worker", ("worker-stuck",), _frail("deadlocks"), _stands_still, own_workers=True),
+    Fault("hanging-worker", ("worker-stuck",), _frail("hangs", silent_seconds=FROZEN_SECONDS), _stands_still, own_workers=True),
+    Fault("one-of-two-hangs", ("worker-stuck",), _frail("hangs", silent_seconds=FROZEN_SECONDS, beside_another=True), _stands_still, own_workers=True),
+    Fault("no-worker", ("workers-stopped",), stopped_workers, _nobody_works, own_workers=True),
+    Fault("never-started", ("workers-stopped",), never_started, _nobody_works, own_workers=True),
+    Fault("broken-release", ("worker-crash-loop",), _broken_release("psycopg2", _MISSING_LIBRARY), at_once, own_workers=True),
+    Fault("crash-loop", ("worker-crash-loop",), _broken_release("openai", _CRASHING_LIBRARY), at_once, own_workers=True),
+    Fault("poison", ("job-poisonous",), poisonous_job, at_once, own_workers=True),
+    Fault("eager-sweeper", ("sweeper-too-eager",), eager_sweeper, at_once, own_workers=True),
 )  # fmt: skip

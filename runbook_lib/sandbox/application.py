@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections import Counter
 
 from runbook_lib.sandbox import wire_faults
 from runbook_lib.sandbox.faults import OPENAI, WORDPRESS, Faults
@@ -23,6 +24,7 @@ class Application:
         self.journal = Journal(storage)
         self.openai = OpenAI(storage)
         self.wordpress = WordPress(storage)
+        self._under_way: Counter[str] = Counter()
         self._switchboard = Switchboard(storage, self.faults, self.journal, self.wordpress)
 
     async def __call__(self, request: Request) -> Response:
@@ -30,7 +32,8 @@ class Application:
             return self._switchboard.answer(request)
         provider = OPENAI if request.path == "/v1" or request.path.startswith("/v1/") else WORDPRESS
         entry = self.journal.begin(provider, request)
-        struck = self.faults.strike(provider, request)
+        self._under_way[provider] += 1
+        struck = self.faults.strike(provider, request, self._under_way[provider])
         entry.fault = struck.names()
         response = Response(500)
         try:
@@ -44,5 +47,6 @@ class Application:
             traceback.print_exc()
             response = Response.of_html(500, "The sandbox failed; its log holds the traceback.")
         finally:
+            self._under_way[provider] -= 1
             self.journal.end(entry, response.status or None)
         return response

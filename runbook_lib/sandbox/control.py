@@ -23,8 +23,8 @@ class SandboxControl:
 
     def set_fault(self, provider: str, kind: str, **options: Any) -> int:
         """Turns a fault on, for requests that match all of `method`, `path`, `model` and `topic` (texts),
-        for `count` requests, with `probability`, for `duration_seconds`; the rest are the kind's own
-        options (see `kinds`). Returns the fault's id."""
+        for `count` requests, with `probability`, for `duration_seconds`, only while more than `above` are
+        under way; the rest are the kind's own options (see `kinds`). Returns the fault's id."""
         found = self._call("POST", "faults", body={"provider": provider, "kind": kind, **options})
         return int(found["fault_id"])
 

@@ -104,7 +104,8 @@ class Fault:
     """One switch that is on. Matching: every part that is given must hold.
 
     `path` and `topic` are texts that must occur in the address or the body; `count` is how many
-    requests it still strikes (None: any number); `until` is the time (seconds since 1970) of its end.
+    requests it still strikes (None: any number); `above`: only while more requests than that are under way
+    at the provider; `until` is the time (seconds since 1970) of its end.
     """
 
     provider: str
@@ -114,6 +115,7 @@ class Fault:
     model: str | None = None
     topic: str | None = None
     count: int | None = None
+    above: int | None = None
     probability: float = 1.0
     until: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -127,9 +129,10 @@ class Fault:
     def option(self, name: str) -> Any:
         return self.options.get(name, KINDS[self.provider, self.kind].options[name])
 
-    def matches(self, provider: str, request: Request, now: float) -> bool:
+    def matches(self, provider: str, request: Request, now: float, under_way: int) -> bool:
         return (
             self.provider == provider
+            and (self.above is None or under_way > self.above)
             and (self.count is None or self.count > 0)
             and (self.until is None or now < self.until)
             and (self.kind != "commit_delay" or request.method not in ("GET", "HEAD", "OPTIONS"))
@@ -187,8 +190,10 @@ def _check_option(name: str, value: Any, default: Any) -> None:
 def _check_matching(fault: Fault, duration: Any) -> None:
     if not (_is_number(fault.probability) and 0 <= fault.probability <= 1):
         raise FaultRefused(f"probability is between 0 and 1, not {fault.probability!r}.")
-    if fault.count is not None and not (isinstance(fault.count, int) and fault.count > 0):
-        raise FaultRefused(f"count is a whole number from 1, not {fault.count!r}.")
+    for name in ("count", "above"):
+        value = getattr(fault, name)
+        if value is not None and not (isinstance(value, int) and value > 0):
+            raise FaultRefused(f"{name} is a whole number from 1, not {value!r}.")
     if duration is not None and not (_is_number(duration) and duration > 0):
         raise FaultRefused(f"duration_seconds is a positive number, not {duration!r}.")
     for name in ("method", "path", "model", "topic"):
@@ -249,15 +254,15 @@ class Faults:
         self._faults = [each for each in self._faults if each not in gone]
         return len(gone)
 
-    def strike(self, provider: str, request: Request) -> Struck:
-        """What strikes this request; counts it."""
+    def strike(self, provider: str, request: Request, under_way: int = 1) -> Struck:
+        """What strikes this request; counts it. `under_way`: requests at the provider, this one too."""
         now = time.time()
         conditions: list[Fault] = []
         chosen: Fault | None = None
         for fault in self._faults:
             if fault.group != "condition" and chosen is not None:
                 continue
-            if not fault.matches(provider, request, now):
+            if not fault.matches(provider, request, now, under_way):
                 continue
             if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue
