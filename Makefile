@@ -2,9 +2,9 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-all check bench lab venv lock
+.PHONY: help demo run test test-all check bench rehearsals lab venv lock
 
-help demo run test test-all check lab venv lock:
+help demo run test test-all check rehearsals lab venv lock:
 	@$(PYTHON) .ci/bootstrap.py $@
 
 bench:

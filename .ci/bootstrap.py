@@ -6,6 +6,7 @@
     python3 .ci/bootstrap.py test-all    the tests, the long ones as well
     python3 .ci/bootstrap.py check       formatting, lint, types, layers, notebooks without outputs
     python3 .ci/bootstrap.py bench NAME  one benchmark; without NAME the list of them
+    python3 .ci/bootstrap.py rehearsals  the score of triage on staged faults, with its page
     python3 .ci/bootstrap.py lab         JupyterLab over the notebooks
     python3 .ci/bootstrap.py venv        set-up alone
     python3 .ci/bootstrap.py peers       the benchmarks' environment of the other queues
@@ -82,6 +83,7 @@ COMMANDS = {
     "test-all": PYTEST,
     "check": [".ci/checks.py"],
     "bench": ["-m", "benchmarks"],
+    "rehearsals": ["-m", "benchmarks", "rehearsals"],
     "lab": [".venv/bin/runbook", "lab"],
 }
 

@@ -1,206 +1,217 @@
-"""How often triage names the cause of faults that are staged for real, and whether it abstains honestly.
+"""How often triage names the cause of faults that are staged for real, abstains honestly, and does no harm.
 
-    make bench NAME=rehearsals                 every scene with one seed
-    ONLY=quota,login SEEDS=5 make bench NAME=rehearsals
+    make rehearsals                            everything: five seeds of each fault, controls, healthy scenes …
+    make rehearsals SEEDS=1                    one seed of each, for a quick look
+    make rehearsals ONLY=quota,healthy         some of it: by kind, fault or cause
+    make rehearsals PAGE=1                     only the table and the page, of what was run before
 
 Results are appended to `benchmarks/results/rehearsals.jsonl`; scenes that are there already are left out, so
-that a run can be stopped and gone on with. `ANEW=1` begins anew. Each miss is printed with what it was mistaken for.
+that a run can be stopped and gone on with. `ANEW=1` begins anew. `PARALLEL=` laboratories work at once (2):
+a scene mostly waits. At the end stand the table, each miss, and a page: `benchmarks/results/rehearsals.html`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import figures
-from runbook_lib.errors import RunbookError
-from runbook_lib.health.context import open_context
-from runbook_lib.rehearsal.catalogue import CATALOGUE, COMPOUNDS, HEALTHY, NOT_STAGED, UNKNOWN
+from benchmarks.rehearsals_page import write_page
+from benchmarks.rehearsals_table import measures, misses
+from runbook_lib.rehearsal import trials
+from runbook_lib.rehearsal.broken_states import BLACK_HOLES, BROKEN
+from runbook_lib.rehearsal.catalogue import (
+    BY_NAME,
+    CATALOGUE,
+    COMPOUNDS,
+    HEALTHY,
+    NOT_STAGED,
+    UNKNOWN,
+)
 from runbook_lib.rehearsal.faults import Fault
+from runbook_lib.rehearsal.held_out_faults import HELD_OUT
 from runbook_lib.rehearsal.laboratory import Laboratory, laboratory
-from runbook_lib.rehearsal.scene import Scene
-from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
+from runbook_lib.rehearsal.trials import Truth
 
 RESULTS = figures.RESULTS / "rehearsals.jsonl"
-STAGING_SECONDS = 40.0
-# A fault that triage is to see is given a moment to spread, as an engineer would not look at once.
-SETTLE_SECONDS = 1.0
-BARS = {"catalogue": 95.0, "compound": 75.0, "healthy": 100.0, "unknown": 90.0}
+PAGE = figures.RESULTS / "rehearsals.html"
+SEEDS, PARALLEL = 5, 2
+# Faults of which a part, or a milder form, must be told as well, with how hard they strike.
+PARTIAL = (("rate-limit", 0.3), ("rate-limit", 0.6), ("overloaded", 0.3), ("overloaded", 0.6), ("category", 0.6))  # fmt: skip
+ONE_SEED = ("control", "broken")
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """One scene: its kind, its name within the kind, and its seed."""
+
+    kind: str
+    name: str
+    seed: int
 
 
 def main() -> None:
-    """Runs what has not been run yet, then prints the table."""
+    """Runs what has not been run yet, then prints the table and writes the page."""
     if os.environ.get("ANEW"):
         RESULTS.unlink(missing_ok=True)
-    with laboratory() as laboratory_:
-        for kind, name, seed, run in scenes(laboratory_):
-            if (kind, name, seed) in done():
-                continue
-            row = {"kind": kind, "name": name, "seed": seed, **run()}
-            keep(row)
-            told = (
-                "right"
-                if row["right"]
-                else f"WRONG: {row['found'] or row['verdict']}, layer {row['layer']}"
-            )
-            print(f"{kind:10} {name:24} seed {seed}  {told}  ({row['seconds']} s)", flush=True)
-    table()
+    RESULTS.parent.mkdir(exist_ok=True)
+    if not os.environ.get("PAGE"):
+        run(left_to_do())
+    found = newest_rows()
+    for measure in measures(found):
+        figures.report(measure.name, measure.value, measure.unit, bar=measure.bar, met=measure.met, samples=measure.misses)  # fmt: skip
+    for line in misses(found):
+        print(f"  {line}")
+    for cause, reason in NOT_STAGED.items():
+        print(f"  not staged here: {cause}: {reason}")
+    write_page(PAGE, found, NOT_STAGED)
+    print(f"The page: {PAGE}")
 
 
-Run = Callable[[], dict[str, Any]]
-
-
-def scenes(laboratory_: Laboratory) -> Iterator[tuple[str, str, int, Run]]:
-    """Every scene of the set, as far as `ONLY` and `SEEDS` go."""
+def tasks() -> Iterator[Task]:
+    """Every scene of the set, as far as `ONLY` and `SEEDS` go; the first seed of everything comes first."""
     only = {name for name in os.environ.get("ONLY", "").split(",") if name}
-    for seed in range(int(os.environ.get("SEEDS", "1"))):
-        for kind, faults in (("catalogue", CATALOGUE), ("compound", COMPOUNDS)):
-            for fault in faults:
-                if not only or only & {fault.name, kind, *fault.truth}:
-                    yield (
-                        kind,
-                        fault.name,
-                        seed,
-                        lambda fault=fault, seed=seed: staged(
-                            laboratory_, fault, seed, fault.truth
-                        ),
-                    )  # type: ignore[misc]
-        for name, (fault, layers) in UNKNOWN.items():
-            if not only or only & {name, "unknown"}:
-                yield (
-                    "unknown",
-                    name,
-                    seed,
-                    lambda fault=fault, seed=seed, layers=layers: staged(
-                        laboratory_, fault, seed, (), layers
-                    ),
-                )  # type: ignore[misc]
-        for name, arrange in HEALTHY.items():
-            if not only or only & {name, "healthy"}:
-                yield (
-                    "healthy",
-                    name,
-                    seed,
-                    lambda arrange=arrange, seed=seed: healthy(laboratory_, arrange, seed),
-                )  # type: ignore[misc]
+    partial = [f"{name}@{severity}" for name, severity in PARTIAL if name in BY_NAME]
+    kinds: dict[str, list[str]] = {
+        "catalogue": [fault.name for fault in CATALOGUE],
+        "compound": [fault.name for fault in COMPOUNDS],
+        "held-out": [fault.name for fault, _ in HELD_OUT],
+        "unknown": list(UNKNOWN),
+        "partial": partial,
+        "healthy": list(HEALTHY),
+        "black-hole": list(BLACK_HOLES),
+        "broken": list(BROKEN),
+        "control": [fault.name for fault in CATALOGUE],
+    }
+    for seed in range(int(os.environ.get("SEEDS") or SEEDS)):
+        for kind, names in kinds.items():
+            for name in names:
+                if seed and kind in ONE_SEED:
+                    continue
+                causes = BY_NAME[name].truth if name in BY_NAME else ()
+                if not only or only & {kind, name, name.partition("@")[0], *causes}:
+                    yield Task(kind, name, seed)
 
 
-def staged(
-    laboratory_: Laboratory,
-    fault: Fault,
-    seed: int,
-    truth: tuple[str, ...],
-    layers: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Stages a fault, waits until its oracle sees it, and asks triage."""
+def left_to_do() -> list[Task]:
+    done = {
+        (row["kind"], row["name"], row["seed"]) for row in newest_rows() if row["right"] is not None
+    }
+    return [task for task in tasks() if (task.kind, task.name, task.seed) not in done]
+
+
+def perform(laboratory_: Laboratory, task: Task) -> dict[str, Any]:
+    """Runs one scene."""
+    name, seed = task.name, task.seed
+    if task.kind == "healthy":
+        return trials.try_healthy(laboratory_, HEALTHY[name], seed)
+    if task.kind in ("black-hole", "broken"):
+        return trials.try_state(laboratory_, {**BLACK_HOLES, **BROKEN}[name], seed)
+    if task.kind == "control":
+        return trials.try_controls(laboratory_, BY_NAME[name], seed)
+    if task.kind == "partial":
+        name, _, severity = name.partition("@")
+        fault = BY_NAME[name]
+        return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth), severity=float(severity))  # fmt: skip
+    fault, layers = _fault(task)
+    return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth, layers))
+
+
+def _fault(task: Task) -> tuple[Fault, tuple[str, ...]]:
+    if task.kind == "unknown":
+        return UNKNOWN[task.name]
+    if task.kind == "held-out":
+        return next(each for each in HELD_OUT if each[0].name == task.name)
+    return BY_NAME[task.name], ()
+
+
+# several laboratories at once
+
+
+def run(tasks_: list[Task]) -> None:
+    """Shares the scenes out among laboratories, each a process of its own, and keeps what they find."""
+    if not tasks_:
+        return
+    processes = min(int(os.environ.get("PARALLEL") or PARALLEL), len(tasks_))
+    context = multiprocessing.get_context("spawn")
+    waiting, answers = context.Queue(), context.Queue()
+    for task in [*tasks_, *[None] * processes]:
+        waiting.put(task)
+    began, right = time.monotonic(), 0
+    workers = [
+        context.Process(target=_work, args=(waiting, answers), name=f"laboratory {number}")
+        for number in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
     try:
-        with laboratory_.scene(seed, fault) as scene, ExitStack() as stack:
-            if not fault.own_workers:
-                stack.enter_context(scene.working())
-            stack.enter_context(fault.stage(scene))
-            scene.until(lambda: fault.shows(scene), "the fault takes hold", STAGING_SECONDS)
-            time.sleep(SETTLE_SECONDS)
-            found = look(scene)
-    except RunbookError as error:
-        return {
-            "right": None,
-            "found": [],
-            "verdict": f"not staged: {error}",
-            "layer": None,
-            "seconds": 0.0,
-            "truth": list(truth),
-        }
-    names = [each.cause.id for each in found.causes]
-    if truth:
-        right = set(names) == set(truth) if len(truth) > 1 else names[:1] == list(truth)
-    else:
-        right = found.verdict == "unknown" and found.layer in layers
-    return {
-        "right": right,
-        "exact": set(names) == set(truth),
-        "truth": list(truth),
-        **answer(found),
-    }
+        for number in range(1, len(tasks_) + 1):
+            row = _next(answers, workers)
+            if row is None:
+                break
+            keep(row)
+            right += bool(row["right"])
+            left = (time.monotonic() - began) / number * (len(tasks_) - number)
+            print(f"{number:4} of {len(tasks_)}, {right} right, {left / 60:4.1f} min left  {told(row)}", flush=True)  # fmt: skip
+    finally:
+        for worker in workers:
+            worker.join(20)
+            if worker.is_alive():
+                worker.terminate()
 
 
-def healthy(laboratory_: Laboratory, arrange: Callable[[Scene], None], seed: int) -> dict[str, Any]:
-    """A scene that only looks alarming."""
-    with laboratory_.scene(seed) as scene:
-        arrange(scene)
-        found = look(scene)
-    return {
-        "right": found.verdict in ("healthy", "watch") and not found.causes,
-        "truth": [],
-        **answer(found),
-    }
+def _next(answers: Any, workers: list[Any]) -> dict[str, Any] | None:
+    """The next row; None when no laboratory is left that could bring one."""
+    while True:
+        try:
+            row: dict[str, Any] = answers.get(timeout=1)
+            return row
+        except multiprocessing.queues.Empty:  # type: ignore[attr-defined]
+            if not any(worker.is_alive() for worker in workers):
+                return None
 
 
-def look(scene: Scene) -> Diagnosis:
-    with open_context(scene.looking, require_schema=False) as context:
-        return diagnose_context(context)
+def _work(waiting: Any, answers: Any) -> None:
+    """One laboratory: takes a scene after the other until there is none."""
+    logging.disable(logging.CRITICAL)
+    with laboratory() as laboratory_:
+        while (task := waiting.get()) is not None:
+            try:
+                row = perform(laboratory_, task)
+            except Exception as error:  # one scene that breaks must not end the others
+                row = {"right": None, "problem": f"{type(error).__name__}: {error}", "truth": []}
+            answers.put({"kind": task.kind, "name": task.name, "seed": task.seed, **row})
 
 
-def answer(found: Diagnosis) -> dict[str, Any]:
-    return {
-        "verdict": found.verdict, "found": [each.cause.id for each in found.causes], "layer": found.layer, "seconds": found.seconds,
-        "symptoms": [fact.name for fact in found.facts.symptoms()],
-    }  # fmt: skip
-
-
-def rows() -> list[dict[str, Any]]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()]
-
-
-def done() -> set[tuple[str, str, int]]:
-    return {(row["kind"], row["name"], row["seed"]) for row in rows() if row["right"] is not None}
+def told(row: dict[str, Any]) -> str:
+    """One line about a scene."""
+    name = f"{row['kind']:10} {row['name']:28} seed {row['seed']}"
+    if row["right"] is None:
+        return f"{name}  not staged: {row['problem']}"
+    answer = ", ".join(row["found"]) or f"{row['verdict']}, layer {row['layer']}"
+    also = "".join(
+        f"  {word}: {row[word]}" for word in ("problems", "action_problem", "harm") if row.get(word)
+    )
+    return f"{name}  {'right' if row['right'] else 'WRONG'}: {answer} ({row['seconds']} s){also}"
 
 
 def keep(row: dict[str, Any]) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps(row, default=str) + "\n")
 
 
-def table() -> None:
-    """A figure for each kind of scene, with its misses and what they were mistaken for."""
-    found = {(row["kind"], row["name"], row["seed"]): row for row in rows()}.values()
-    for kind, bar in BARS.items():
-        of = [row for row in found if row["kind"] == kind and row["right"] is not None]
-        if not of:
-            continue
-        right = sum(row["right"] for row in of)
-        share = 100 * right / len(of)
-        misses = {
-            f"{row['name']}#{row['seed']}": row["found"] or row["verdict"]
-            for row in of
-            if not row["right"]
-        }
-        figures.report(
-            f"{kind}: right, {right} of {len(of)}",
-            share,
-            "%",
-            bar=f">= {bar:g} %",
-            met=share >= bar,
-            samples=misses,
-        )
-        for name, mistaken in misses.items():
-            print(f"  miss {name}: {mistaken}")
-    seconds = sorted(row["seconds"] for row in found if row["right"] is not None)
-    if seconds:
-        worst = seconds[min(len(seconds) - 1, int(len(seconds) * 0.95))]
-        figures.report(
-            "open to verdict, p95", worst, "s", bar="<= 30 s", met=worst <= 30, samples=seconds
-        )
-    for row in found:
-        if row["right"] is None:
-            print(f"  not staged {row['name']}#{row['seed']}: {row['verdict']}")
-    print(f"Not staged here: {json.dumps(NOT_STAGED)}")
+def newest_rows() -> list[dict[str, Any]]:
+    """The newest row of each scene."""
+    if not RESULTS.exists():
+        return []
+    read = [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()]
+    return list({(row["kind"], row["name"], row["seed"]): row for row in read}.values())
 
 
 if __name__ == "__main__":

@@ -264,6 +264,23 @@ class Retention(Section):
         return value
 
 
+class Automation(Section):
+    """Which first actions of triage the monitor does by itself: none, unless a cause is named.
+
+    Whether a cause may stand here is for triage to say: `runbook monitor` refuses to start with one that
+    may not.
+    """
+
+    causes: tuple[str, ...] = ()
+    actions_per_day: int = Field(5, ge=1, le=100)
+    # How sure triage has to be of the cause.
+    least_confidence: float = Field(0.7, ge=0.6, le=1)
+    # Triage is asked while something is critical, and not more often than this.
+    look_every_minutes: float = Field(5, ge=0, le=1440)
+    # A pause that it makes: after so long one job tries, and ends the pause if it succeeds.
+    pause_minutes: float = Field(1, gt=0, le=1440)
+
+
 class Policy(Section):
     """Everything that a team decides for itself, read once and frozen."""
 
@@ -275,6 +292,7 @@ class Policy(Section):
     alerting: Alerting = Alerting()
     maintenance_windows: tuple[MaintenanceWindow, ...] = ()
     retention: Retention = Retention()
+    automation: Automation = Automation()
     # Who may create jobs: values of content_jobs.source and created_by. Empty: everybody.
     known_producers: tuple[str, ...] = ()
 

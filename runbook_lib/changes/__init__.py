@@ -57,7 +57,7 @@ from runbook_lib.changes.kinds import (
     register,
     undo_parameters,
 )
-from runbook_lib.changes.plans import Plan, find, list_changes, plan, plan_undo, rows_changed
+from runbook_lib.changes.plans import Plan, find, list_changes, look, plan, plan_undo, rows_changed
 
 __all__ = [
     "Action",
@@ -76,6 +76,7 @@ __all__ = [
     "find",
     "kinds",
     "list_changes",
+    "look",
     "plan",
     "plan_undo",
     "register",

@@ -66,11 +66,7 @@ def plan(
     limit = found.row_limit if row_limit is None else row_limit
     if limit < 1:
         raise UsageError(f"The limit must be at least 1; it is {limit}.")
-    checked = found.checked(parameters or {})
-    with database.transaction(
-        deadline_seconds=found.deadline_seconds, read_only=True
-    ) as transaction:
-        preview = found.preview(transaction, checked, limit + 1)
+    checked, preview = _look(database, found, parameters, limit)
     times = [at for row in preview.rows for at in (row.at, row.until) if at is not None]
     with database.transaction() as transaction:
         row = transaction.row(
@@ -86,6 +82,22 @@ def plan(
             digest=preview.digest,
         )
     return _plan(row)
+
+
+def look(database: Database, kind: str, parameters: Mapping[str, Any] | None = None) -> Preview:
+    """What a plan would see, without keeping one. Raises as `plan`."""
+    found = kind_named(kind)
+    return _look(database, found, parameters, found.row_limit)[1]
+
+
+def _look(
+    database: Database, kind: ChangeKind, parameters: Mapping[str, Any] | None, limit: int
+) -> tuple[dict[str, Any], Preview]:
+    checked = kind.checked(parameters or {})
+    with database.transaction(
+        deadline_seconds=kind.deadline_seconds, read_only=True
+    ) as transaction:
+        return checked, kind.preview(transaction, checked, limit + 1)
 
 
 def plan_undo(database: Database, change_id: str, *, actor: str) -> Plan:

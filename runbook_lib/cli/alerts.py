@@ -33,14 +33,17 @@ def monitor(once: bool, as_json: bool) -> int:
     """
     from runbook_lib.database import open_database
     from runbook_lib.health.monitor import Monitor
+    from runbook_lib.policy import load_policy
+    from runbook_lib.procedures.automation import Automation
 
     settings = load_settings()
+    automation = Automation(load_policy(settings).automation)
     try:
         # A schema that is absent or of another version has to be said at once; being away has not.
         open_database(settings, "runbook monitor").close()
     except DatabaseUnreachable as error:
         click.echo(f"runbook: {error} Goes on without it.", err=True)
-    running = Monitor(settings, _say_json if as_json else _say)
+    running = Monitor(settings, _say_json if as_json else _say, automation.after_survey)
     if once:
         return running.once()
     stop = threading.Event()

@@ -11,11 +11,16 @@ from runbook_lib.settings import Settings
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, policy and sources of one process; closing lets go of the databases."""
+    """Settings, policy and sources of one process; closing lets go of the databases.
+
+    `refreshes`: the rollup may be brought up to date before it is read. Whoever promises to change nothing
+    reads it as it is.
+    """
 
     settings: Settings
     policy: Policy
     sources: Sources
+    refreshes: bool = True
 
     def close(self) -> None:
         self.sources.close()

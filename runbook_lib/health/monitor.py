@@ -49,6 +49,7 @@ CHART_SECONDS = 5.0
 _REMEMBERED_VALUES = 180
 
 Say = Callable[[dict[str, Any]], None]
+Act = Callable[[Context, Sequence[Check]], Sequence[dict[str, Any]]]
 _TURNS = load("alert_deliveries")
 
 
@@ -61,6 +62,8 @@ class Turn:
     observed: Observed = field(default_factory=Observed)
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
+    # What was done about it, by whoever may act.
+    done: tuple[dict[str, Any], ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -78,18 +81,22 @@ class Turn:
             "not_well": [check.name for check in shown], "seconds": self.seconds,
             "told": [{"kind": each.kind, "cause": each.alert.cause, "alert_id": each.alert.alert_id}
                      for each in self.observed.notices],
-            "without_database": self.observed.problem, "problems": list(self.problems),
+            "without_database": self.observed.problem, "problems": list(self.problems), "done": list(self.done),
         }  # fmt: skip
         return {name: value for name, value in found.items() if value not in (None, [], ())}
 
 
 class Monitor:
-    """One monitor process. Nothing that a check, the database or an address does ends it."""
+    """One monitor process. Nothing that a check, the database or an address does ends it.
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    `act` is called with what was found, by the monitor that has the survey's turn; what it returns is said.
+    """
+
+    def __init__(self, settings: Settings, say: Say, act: Act | None = None) -> None:
         self._settings = settings
         self._policy = load_policy(settings)
         self._say = say
+        self._act = act
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._interval_seconds = self._policy.alerting.survey_interval_seconds
         self._context: Context | None = None
@@ -164,12 +171,13 @@ class Monitor:
         checks = self._survey(context, problems)
         self._refresh(context, problems)
         observed = self._desk.observe(database, checks)
+        done = self._acted(context, observed.checks, problems)
         self._end_survey(database)
         self._remember(observed.checks)
         for event in self._wake.values():
             event.set()
         seconds = round(time.monotonic() - began, 2)
-        return Turn(True, observed.checks, observed, seconds, tuple(problems))
+        return Turn(True, observed.checks, observed, seconds, tuple(problems), done)
 
     def _open(self, problems: list[str]) -> Context | None:
         if self._context is None:
@@ -241,6 +249,19 @@ class Monitor:
         except Exception as error:
             message = one_line(f"{type(error).__name__}: {error}", 300)
             problems.append(f"The history was not brought up to date: {message}")
+
+    def _acted(
+        self, context: Context | None, checks: Sequence[Check], problems: list[str]
+    ) -> tuple[dict[str, Any], ...]:
+        """What was done by itself; a failure is said and harms nothing else."""
+        if self._act is None or context is None:
+            return ()
+        try:
+            return tuple(self._act(context, checks))
+        except Exception as error:
+            message = one_line(f"{type(error).__name__}: {error}", 300)
+            problems.append(f"What may be done by itself was not: {message}")
+            return ()
 
     def _beat(self, *, problem: str | None = None, stopped: bool = False) -> None:
         if self._context is None:

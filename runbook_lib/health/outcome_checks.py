@@ -49,7 +49,7 @@ def _up_to_date(view: View) -> datetime:
     seconds = min(_REFRESH_SECONDS, view.deadline.remaining_seconds() - _READING_SECONDS)
     barred = None
     age = _age_seconds(view.own_row(_ROLLUP["state"]))
-    if seconds > 0 and (age is None or age > FRESH_SECONDS):
+    if view.context.refreshes and seconds > 0 and (age is None or age > FRESH_SECONDS):
         try:
             refresh(view.context.sources, deadline_seconds=seconds)
         except (

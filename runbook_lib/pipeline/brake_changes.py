@@ -35,6 +35,7 @@ class Pause(_OfProviders):
     parameters: ClassVar[Mapping[str, str]] = {
         "provider": "openai or wordpress",
         "reason": "why; whoever meets it will want to know",
+        "minutes": "after so long one job tries, and the others follow when it succeeds (default: until somebody resumes)",
     }
     inverse = "provider.unpause"
 
@@ -45,6 +46,7 @@ class Pause(_OfProviders):
         return {
             "provider": require_provider(str(given.get("provider") or "")),
             "reason": mask(reason),
+            "minutes": _minutes(given.get("minutes")),
         }
 
     def preview(
@@ -72,7 +74,10 @@ class Pause(_OfProviders):
         actor: str,
     ) -> list[ChangedRow]:
         for row in rows:
-            put_pause(transaction, row.key, actor=actor, reason=parameters["reason"])
+            put_pause(
+                transaction, row.key, actor=actor, reason=parameters["reason"],
+                trial_minutes=parameters.get("minutes"),
+            )  # fmt: skip
         return [ChangedRow(row.key, {}, {"reason": parameters["reason"]}) for row in rows]
 
 
@@ -207,6 +212,18 @@ def _lowered(seen: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
         name: min((each for each in (seen[name], wanted[name]) if each is not None), default=None)
         for name in ("concurrency", "requests_per_minute")
     }
+
+
+def _minutes(value: Any) -> float | None:
+    if value in (None, ""):
+        return None
+    try:
+        minutes = float(value)
+    except (TypeError, ValueError):
+        minutes = 0.0
+    if not 0 < minutes <= 1440:
+        raise UsageError(f"minutes is a number above 0, up to a day (1440), not {value!r}.")
+    return minutes
 
 
 def _positive(name: str, value: Any) -> int | None:

@@ -119,10 +119,20 @@ def put_pause(
     actor: str,
     reason: str,
     until: datetime | None = None,
+    trial_minutes: float | None = None,
 ) -> None:
-    """Pauses one provider and tells of it; the caller records the action. `reason` is masked already."""
-    transaction.run(_SQL["pause"], provider=provider, until=until, reason=reason, actor=actor)
+    """Pauses one provider and tells of it; the caller records the action. `reason` is masked already.
+
+    With `trial_minutes` it ends as a worker's own pause does: after that time one job tries the provider,
+    and the others follow when it succeeds.
+    """
+    transaction.run(
+        _SQL["pause"], provider=provider, until=until, reason=reason, actor=actor,
+        trial_minutes=trial_minutes,
+    )  # fmt: skip
     end = "until it is resumed" if until is None else f"until {until:%Y-%m-%d %H:%M} UTC"
+    if trial_minutes is not None:
+        end = f"until a job succeeds that tries it in {trial_minutes:g} minutes"
     message = f"{actor} paused {provider} {end}: {reason}"
     add_event(transaction, actor, Event("provider_paused", message, "warning", provider))
 

@@ -1,42 +1,127 @@
-"""Causes that the rules do not know, with the layers that they may be narrowed down to."""
+"""Causes that the rules do not know, with the layers that they may be narrowed down to.
+
+The right answer is `unknown`, with one of the layers, and no name. All of them are staged for real.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
-from runbook_lib.database.statements import load
-from runbook_lib.rehearsal.faults import (
-    Fault,
-    arranged,
-    at_once,
-    failed_as,
-    failures,
-    sandbox_fault,
-)
+from pydantic import SecretStr
+
+from runbook_lib.database.statements import Statement, load
+from runbook_lib.rehearsal.faults import Fault, Stage, failed_as, failures, sandbox_fault
 from runbook_lib.rehearsal.scene import Scene
 
-_SQL = load("rehearsal_scenes")
+_SQL = load("rehearsal_unknown")
+_DATABASE_SQL = load("rehearsal_database")
+_PASSWORD = "ordinary"
+# As long as it takes until a person would say that nothing happens.
+IDLE_SECONDS = 4.0
 
 
-def _unexpected(scene: Scene) -> None:
-    """Attempts that failed as nothing that the code knows."""
-    scene.past_runs("any", 8, 3, error_class="unexpected_error", job_status="pending")
-    scene.execute(_SQL["pending_failed_as"], error_class="unexpected_error")
-    scene.past_worker("any", in_flight=4)
+def _changed(statement: Statement, *, jobs: int = 6) -> Stage:
+    """Somebody changed the database, then jobs come in."""
 
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        scene.execute(statement)
+        scene.add(jobs)
+        yield
+
+    return stage
+
+
+def _nothing_is_done(scene: Scene) -> bool:
+    """Whether jobs have come in some time ago, and none was done since."""
+    with scene.database.transaction(read_only=True) as transaction:
+        waited = transaction.value(_SQL["oldest_due_seconds"])
+    return scene.completed() == 0 and (waited >= IDLE_SECONDS or _asked_often(scene))
+
+
+def _asked_often(scene: Scene, times: int = 4) -> bool:
+    """Whether OpenAI was asked for articles so often."""
+    return sum(entry["method"] == "POST" for entry in scene.control.journal("openai")) >= times
+
+
+def _written_and_not_done(scene: Scene) -> bool:
+    """Whether articles were written, or even published, and no job is done."""
+    return scene.completed() == 0 and (_asked_often(scene) or len(scene.control.posts()) >= 3)
+
+
+@contextmanager
+def _rows_hidden(scene: Scene) -> Iterator[None]:
+    """The worker's role, an ordinary one, sees no job any more; those who own the tables do."""
+    address = urlsplit(scene.database.url)
+    role = f"hidden_{address.path[1:]}"
+    url = f"postgresql://{role}:{_PASSWORD}@{address.hostname}:{address.port}{address.path}"
+    scene.execute(_DATABASE_SQL["make_role"], role=role, password=_PASSWORD)
+    try:
+        scene.move(database_url=SecretStr(url))
+        scene.execute(_SQL["rows_hidden_from_the_role"])
+        with scene.worker_process():
+            scene.add()
+            yield
+    finally:
+        scene.execute(_DATABASE_SQL["drop_role"], role=role)
+
+
+@contextmanager
+def _tls_refused_by_openai(scene: Scene) -> Iterator[None]:
+    """The address says https, and what answers there does not speak it."""
+    scene.move(openai_base_url=str(scene.settings.openai_base_url).replace("http://", "https://"))
+    with scene.working():
+        scene.add()
+        yield
+
+
+@contextmanager
+def _tls_refused_by_the_site(scene: Scene) -> Iterator[None]:
+    url = str(scene.settings.wordpress_url).replace("http://", "https://")
+    scene.move(wordpress_url=url)
+    with scene.working():
+        scene.add()
+        yield
+
+
+def _answers(provider: str, status: int, **options: Any) -> Stage:
+    return sandbox_fault(provider, "status", status=status, **options)
+
+
+_GENERATE = ("generate",)
+_DRAFT = ("draft", "publish")
+_STORE = ("record", "data", "query", "draft", "generate")
 
 UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
     fault.name: (fault, layers)
     for fault, layers in (
-        (Fault("model-gone", (), sandbox_fault("openai", "model_not_found"), failed_as("openai_model_not_found")), ("generate",)),
-        (Fault("country-refused", (), sandbox_fault("openai", "permission_denied"), failed_as("openai_permission_denied")), ("generate", "log in")),
-        (Fault("teapot-model", (), sandbox_fault("openai", "status", status=418, body="json", path="chat"), failures(3)), ("generate", "configuration")),
-        (Fault("garbled-answers", (), sandbox_fault("openai", "garbled_json", path="chat"), failures(3)), ("generate", "data")),
-        (Fault("resets", (), sandbox_fault("openai", "reset", path="chat"), failed_as("openai_unreachable", 3)), ("generate", "connect")),
-        (Fault("garbled-site", (), sandbox_fault("wordpress", "garbled_json", method="POST"), failures(3)), ("publish", "draft")),
-        (Fault("no-app-passwords", (), sandbox_fault("wordpress", "no_application_passwords"), failures(1)), ("log in", "publish")),
-        (Fault("site-changes-posts", (), sandbox_fault("wordpress", "answer_differs", fields={"title": "another"}), failures(3)), ("publish", "draft")),
-        (Fault("site-refuses-posts", (), sandbox_fault("wordpress", "status", status=400, body="json", method="POST"), failures(3)), ("publish", "draft")),
-        (Fault("unexpected", (), arranged(_unexpected), at_once, own_workers=True), ("generate", "publish", "record")),
+        # OpenAI
+        (Fault("model-gone", (), sandbox_fault("openai", "model_not_found"), failed_as("openai_model_not_found")), (*_GENERATE, "configuration")),
+        (Fault("country-refused", (), sandbox_fault("openai", "permission_denied"), failed_as("openai_permission_denied")), (*_GENERATE, "log in")),
+        (Fault("teapot-model", (), _answers("openai", 418, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
+        (Fault("garbled-answers", (), sandbox_fault("openai", "garbled_json", path="chat"), failures(3)), (*_GENERATE, "data")),
+        (Fault("resets", (), sandbox_fault("openai", "reset", path="chat"), failed_as("openai_unreachable", 3)), (*_GENERATE, "connect")),
+        # what stands in between
+        (Fault("proxy-wants-a-login", (), _answers("openai", 407, body="html"), failures(3)), (*_GENERATE, "connect", "configuration", "log in")),
+        (Fault("no-tls-at-openai", (), _tls_refused_by_openai, failures(3), own_workers=True), (*_GENERATE, "connect", "configuration")),
+        (Fault("no-tls-at-the-site", (), _tls_refused_by_the_site, failures(1), own_workers=True), (*_DRAFT, "connect", "configuration")),
+        # WordPress
+        (Fault("garbled-site", (), sandbox_fault("wordpress", "garbled_json", method="POST"), failures(3)), _DRAFT),
+        (Fault("no-app-passwords", (), sandbox_fault("wordpress", "no_application_passwords"), failures(1)), ("log in", *_DRAFT)),
+        (Fault("site-changes-posts", (), sandbox_fault("wordpress", "answer_differs", fields={"title": "another"}), failures(3)), _DRAFT),
+        (Fault("site-refuses-posts", (), _answers("wordpress", 400, body="json", method="POST"), failures(3)), _DRAFT),
+        (Fault("upload-limit", (), _answers("wordpress", 413, body="html", method="POST"), failures(3)), (*_DRAFT, "data")),
+        (Fault("captcha-on-posts", (), sandbox_fault("wordpress", "html", method="POST"), failures(3)), (*_DRAFT, "connect", "configuration")),
+        # the database
+        (Fault("audit-raises", (), _changed(_SQL["audit_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish")),
+        (Fault("trigger-sleeps", (), _changed(_SQL["slow_trigger"]), _nothing_is_done), ("claim", "query", "record", "workers")),
+        (Fault("rule-swallows-updates", (), _changed(_SQL["rule_that_swallows_updates"]), _nothing_is_done), ("claim", "query", "record", "workers")),
+        (Fault("articles-must-be-short", (), _changed(_SQL["articles_must_be_short"]), _written_and_not_done), _STORE),
+        (Fault("topics-must-be-short", (), _changed(_SQL["topics_must_be_short"]), _nothing_is_done), ("claim", "data", "query", "record", "workers")),
+        (Fault("no-place-for-runs", (), _changed(_SQL["no_place_for_runs"]), _written_and_not_done), (*_STORE, "publish", "claim")),
+        (Fault("rows-hidden", (), _rows_hidden, _nothing_is_done, own_workers=True), ("claim", "query", "data", "record", "workers", "configuration")),
     )
 }  # fmt: skip

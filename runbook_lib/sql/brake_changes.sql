@@ -15,7 +15,7 @@ WHERE limits.provider = %(provider)s
 SELECT pause.provider, pause.paused_at, pause.reason
 FROM change_rows AS made
 JOIN provider_pauses AS pause ON pause.provider = made.row_key
-WHERE made.change_id = %(change_id)s::uuid AND made.outcome = 'changed' AND NOT pause.automatic
+WHERE made.change_id = %(change_id)s::uuid AND made.outcome = 'changed'
     AND pause.reason = made.after ->> 'reason';
 
 -- name: limits_of

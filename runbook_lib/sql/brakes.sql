@@ -12,16 +12,22 @@ ORDER BY provider;
 SELECT %(moment)s::timestamptz <= now();
 
 -- name: pause
--- A person's pause; it replaces whatever pause stands.
+-- A pause by somebody; it replaces whatever pause stands. With minutes to a trial it ends as a worker's own.
 INSERT INTO provider_pauses AS pause (provider, until, reason, paused_by, automatic)
-VALUES (%(provider)s, %(until)s, %(reason)s, %(actor)s, false)
+VALUES (
+    %(provider)s,
+    coalesce(%(until)s, now() + make_interval(secs => 60 * %(trial_minutes)s)),
+    %(reason)s,
+    %(actor)s,
+    %(trial_minutes)s::float8 IS NOT NULL
+)
 ON CONFLICT (provider) DO UPDATE
 SET paused_at = now(),
     until = EXCLUDED.until,
     reason = EXCLUDED.reason,
     error_class = NULL,
     paused_by = EXCLUDED.paused_by,
-    automatic = false,
+    automatic = EXCLUDED.automatic,
     times = 1,
     trial_job_id = NULL,
     trial_until = NULL;

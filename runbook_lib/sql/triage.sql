@@ -25,7 +25,7 @@ LIMIT 500;
 
 -- name: waiting
 -- Jobs that wait, by stage and the error of their last attempt; whether they are due, and since when.
-SELECT stage, run_at IS NULL AS due, error_class, count(*) AS jobs,
+SELECT stage, run_at IS NULL OR run_at <= now() AS due, error_class, count(*) AS jobs,
     extract(epoch FROM now() - min(coalesce(run_at, updated_at, created_at)))::double precision AS longest_seconds,
     max(lost_count) AS most_lost
 FROM jobs
@@ -123,20 +123,39 @@ SELECT
 
 -- name: table_locks
 -- Locks on the pipeline's tables that other sessions hold in a transaction: whole-table locks that stop
--- everybody, and locks of rows.
-SELECT lock.relation::regclass::text AS relation, lock.mode, activity.pid, activity.state,
-    activity.application_name AS application, activity.usename AS role,
+-- everybody, and locks of rows. Of another role's session this one may see that it holds the lock, and no more.
+WITH wanted AS (
+    SELECT to_regclass(title)::oid AS relation
+    FROM unnest(%(tables)s::text[]) AS title
+    UNION
+    SELECT inhrelid
+    FROM pg_inherits
+    WHERE inhparent IN (SELECT to_regclass(title) FROM unnest(%(tables)s::text[]) AS title)
+)
+SELECT lock.relation::regclass::text AS relation, lock.mode, lock.pid, activity.state,
+    activity.application_name AS application, activity.usename AS role, activity.xact_start AS since,
+    activity.xact_start IS NULL AS hidden,
     extract(epoch FROM clock_timestamp() - activity.xact_start)::double precision AS transaction_seconds,
     extract(epoch FROM clock_timestamp() - activity.state_change)::double precision AS in_state_seconds,
     (SELECT count(*) FROM pg_locks AS waiting WHERE NOT waiting.granted AND lock.pid = ANY (pg_blocking_pids(waiting.pid))) AS waiting
 FROM pg_locks AS lock
-JOIN pg_stat_activity AS activity USING (pid)
+LEFT JOIN pg_stat_activity AS activity USING (pid)
 WHERE lock.granted AND lock.locktype = 'relation' AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND lock.relation IN (SELECT to_regclass(title) FROM unnest(%(tables)s::text[]) AS title)
+    AND lock.relation IN (SELECT relation FROM wanted)
     AND lock.mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'RowShareLock', 'RowExclusiveLock')
-    AND lock.pid <> pg_backend_pid() AND activity.backend_type = 'client backend'
+    AND lock.pid <> pg_backend_pid() AND coalesce(activity.backend_type, 'client backend') = 'client backend'
 ORDER BY activity.xact_start
 LIMIT 50;
+
+-- name: worker_sessions
+-- The workers' sessions: what each does, since when, and whether it waits for somebody's lock.
+SELECT pid, state, wait_event_type, cardinality(pg_blocking_pids(pid)) > 0 AS blocked,
+    extract(epoch FROM clock_timestamp() - state_change)::double precision AS in_state_seconds,
+    extract(epoch FROM clock_timestamp() - backend_start)::double precision AS age_seconds
+FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'runbook-worker'
+ORDER BY state_change
+LIMIT 200;
 
 -- name: server_times
 -- When the server was started, when its helpers were (they start anew after a crash), and what its statistics counted.
@@ -146,6 +165,12 @@ SELECT pg_postmaster_start_time() AS started_at,
     (SELECT stats_reset FROM pg_stat_bgwriter) AS statistics_since,
     (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()) AS deadlocks,
     now() AS now;
+
+-- name: deadlocks
+-- How many deadlocks the server has counted in this database; asked twice, they are seen to go on.
+SELECT deadlocks, clock_timestamp() AS asked_at
+FROM pg_stat_database
+WHERE datname = current_database();
 
 -- name: indexes
 -- The indexes on a table of ours by name, and whether each can be used.
@@ -184,6 +209,10 @@ FROM asked
 CROSS JOIN unnest(%(relations)s::text[], %(privileges)s::text[]) AS wanted (relation, privilege)
 WHERE to_regclass(wanted.relation) IS NOT NULL
     AND NOT has_table_privilege(asked.name, to_regclass(wanted.relation), wanted.privilege)
+UNION ALL
+SELECT asked.name, asked.of_a_worker, 'schema ' || nspname, 'USAGE'
+FROM asked
+JOIN pg_namespace ON nspname = %(schema)s AND NOT has_schema_privilege(asked.name, pg_namespace.oid, 'USAGE')
 ORDER BY 1, 3, 4;
 
 -- name: table_statistics

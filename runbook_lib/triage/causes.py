@@ -93,6 +93,14 @@ DATABASE_ERRORS, OPENAI_ERRORS, WORDPRESS_ERRORS = (
     "troubleshooting/database_errors", "troubleshooting/openai_errors", "troubleshooting/wordpress_errors",
 )  # fmt: skip
 
+# A worker whose writes are refused gives no sign of life either.
+_FOLLOWS_FROM_REFUSED_WRITES = (
+    "worker-stuck",
+    "network-half-open",
+    "workers-stopped",
+    "worker-crash-loop",
+)
+
 CAUSES: tuple[Cause, ...] = (
     # the database
     Cause(
@@ -126,36 +134,36 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "database-role-or-pooler-limit", "log in", "The role, the database or the pooler gives no more connections; the server itself has some.",
-        FirstAction("Lower the number of connections: fewer workers, or a lower limit.", "runbook limits set openai --concurrency 2", "Y", "limits.lower", {"provider": "openai", "concurrency": 2}, _NO_MORE_CONCURRENCY),
+        FirstAction("Lower the number of connections: drain a worker (each has one), or close other clients of the same role or pooler.", "runbook workers drain {worker}", "Y", "workers.drain", {"worker": "{worker}"}, _NO_MORE_CONCURRENCY),
         one_of=(("database.login_role", "database.login_database", "database.login_pooler", "database.connections_full_role", "database.connections_full_database", "database.pooler_queues"),),
-        supports={"database.connects": 1, "database.unanswered": 1, "database.answers": 1, "database.old_worker_sessions_live": 1},
+        supports={"database.connects": 1, "database.unanswered": 1, "database.answers": 1, "database.old_worker_sessions_live": 1, "workers.some_alive": 1},
         excludes=("database.login_server", "database.connections_full_server"),
         mistaken_for=("database-connections-exhausted", "openai-slow"), level=2, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-table-locked", "query", "A session holds a lock on a whole table of the pipeline; everybody else waits.",
         FirstAction("Look at the blocking session and ask its owner to end it; else end it: that one, not those who wait.", "runbook changes plan sessions.end -p pid={pid} -p how=terminate", "P",
-                    "sessions.end", {"pid": "{pid}", "how": "terminate"}, "Do not raise the time-out of queries: they would only wait longer."),
-        needs=("database.table_lock_held",), one_of=(("database.sessions_wait", "database.reading_waits_for_a_lock", "queue.not_claimed"),),
-        explains=("database-rows-locked-by-idle-transaction", "database-index-missing", "database-statistics-stale-or-bloated", "worker-stuck", "worker-killed", "workers-stopped"),
+                    "sessions.end", {"pid": "{pid}", "since": "{since}", "how": "terminate"}, "Do not raise the time-out of queries: they would only wait longer."),
+        needs=("database.table_lock_held",), one_of=(("database.sessions_wait", "database.reading_waits_for_a_lock", "queue.not_claimed", "workers.sessions_wait_for_a_lock"),),
+        explains=("network-half-open", "database-rows-locked-by-idle-transaction", "database-index-missing", "database-statistics-stale-or-bloated", "worker-stuck", "worker-killed", "workers-stopped"),
         mistaken_for=("database-index-missing", "database-statistics-stale-or-bloated"), level=2, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-index-missing", "claim", "An index that claiming needs is missing or invalid, and the table is large.",
-        _look("Make the index again without stopping anybody (CREATE INDEX CONCURRENTLY).", "runbook run monthly/database_optimization"),
+        FirstAction("Make the index again without stopping anybody (CREATE INDEX CONCURRENTLY).", "runbook changes plan indexes.create -p names={index}", "P", "indexes.create", {"names": "{index}"}),
         needs=("database.claim_index_missing",), one_of=(("database.table_large", "database.statements_slow", "queue.waits_long"),),
         supports={"database.statements_slow": 1, "queue.waits_long": 1}, excludes=("database.table_lock_held",),
         mistaken_for=("database-table-locked", "database-statistics-stale-or-bloated"), level=2, procedure="monthly/database_optimization",
     ),
     Cause(
         "database-statistics-stale-or-bloated", "query", "Dead rows pile up: vacuum does not get rid of them.",
-        _look("End whatever holds the old transaction, after looking at it; then VACUUM (ANALYZE) the table.", "runbook run monthly/database_optimization"),
+        FirstAction("End whatever holds the old transaction, after looking at it; then VACUUM (ANALYZE) the table.", "runbook run monthly/database_optimization", "P", "sessions.end", {"pid": "{pid}", "how": "terminate"}),
         needs=("database.dead_rows_many",), one_of=(("database.old_transaction", "database.statements_slow", "database.slow_answers", "queue.waits_long"),),
         excludes=("database.claim_index_missing", "database.table_lock_held"), mistaken_for=("database-index-missing", "openai-slow"), level=2, procedure="monthly/database_optimization",
     ),
     Cause(
         "database-rows-locked-by-idle-transaction", "claim", "A session sits idle in a transaction that locked waiting jobs: the queue looks empty to workers.",
-        FirstAction("Look at the session that sits in the transaction, and terminate it.", "runbook changes plan sessions.end -p pid={pid} -p how=terminate", "P", "sessions.end", {"pid": "{pid}", "how": "terminate"}),
+        FirstAction("Look at the session that sits in the transaction, and terminate it.", "runbook changes plan sessions.end -p pid={pid} -p how=terminate", "P", "sessions.end", {"pid": "{pid}", "since": "{since}", "how": "terminate"}),
         needs=("database.idle_transaction_holds_jobs",), one_of=(("queue.not_claimed", "queue.jobs_due"),), supports={"queue.not_claimed": 2, "workers.some_alive": 1},
         excludes=("database.table_lock_held",), explains=("workers-stopped",), mistaken_for=("producer-stopped", "workers-stopped"), level=2, procedure=DATABASE_ERRORS,
     ),
@@ -163,12 +171,13 @@ CAUSES: tuple[Cause, ...] = (
         "database-grant-revoked", "record", "The role that works lacks a right on our tables.",
         _look("Have the tables' owner grant it again.", "runbook db migrate --sql", "N"),
         needs=("database.rights_missing",), supports={"queue.not_claimed": 2, "database.answers": 1, "check.queue.last_success": 1, "queue.jobs_due": 1},
-        one_of=(("database.answers", "queue.not_claimed"),), excludes=("database.read_only",), mistaken_for=("database-read-only",), level=2, procedure=DATABASE_ERRORS,
+        one_of=(("database.answers", "queue.not_claimed"),), excludes=("database.read_only",), explains=_FOLLOWS_FROM_REFUSED_WRITES, mistaken_for=("database-read-only",), level=2, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-read-only", "record", "The database takes no write: a standby, or set to read only.",
         _look("Point DATABASE_URL at the primary, or take the setting back once the reason is gone.", _DOCTOR),
         needs=("database.read_only",), supports={"database.answers": 1, "database.opens_sessions": 1, "queue.not_claimed": 1}, excludes=("database.disk_nearly_full", "failing.disk_full", "database.tablespace_full"),
+        explains=_FOLLOWS_FROM_REFUSED_WRITES,
         mistaken_for=("database-grant-revoked", "database-disk-full"), level=2, procedure=DATABASE_ERRORS,
     ),
     Cause(
@@ -176,18 +185,19 @@ CAUSES: tuple[Cause, ...] = (
         _look("Stop claiming (pause both providers where that can still be written), free logs or slots, or have the disk enlarged.", "runbook run troubleshooting/database_errors",
               never="Do not delete old runs without exporting them: archive first."),
         one_of=(("database.disk_nearly_full", "failing.disk_full", "database.tablespace_full"),), supports={"database.answers": 1, "failing.disk_full": 1, "database.read_only": 1, "queue.not_claimed": 1, "check.queue.last_success": 1},
-        mistaken_for=("database-read-only",), level=3, procedure=DATABASE_ERRORS,
+        explains=_FOLLOWS_FROM_REFUSED_WRITES, mistaken_for=("database-read-only",), level=3, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-deadlocks", "record", "Transactions wait for each other and one of them is ended.",
         _look("Nothing to do at once: attempts are tried again. Find the two statements in the server's log and lock in one order.", "runbook run troubleshooting/database_errors", "Y", never=_NO_MORE_CONCURRENCY),
-        needs=("failing.deadlocks",), supports={"database.deadlocks_counted": 1, "attempts.some_succeed": 1}, mistaken_for=("database-table-locked",), level=2, procedure=DATABASE_ERRORS,
+        one_of=(("failing.deadlocks", "database.deadlocks_go_on"), ("database.deadlocks_counted", "database.sessions_wait", "attempts.some_succeed")),
+        supports={"database.deadlocks_counted": 1, "database.deadlocks_go_on": 1}, stands=("failing.deadlocks",), mistaken_for=("database-table-locked",), level=2, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-schema-drift", "query", "The tables are not what the programs expect: a column or a rule was changed.",
         _look("Take back what changed the tables, or finish the migration that was left half-way.", "runbook db status", "N"),
         one_of=(("database.columns_missing", "database.status_rule_differs"),), supports={"database.answers": 1, "database.opens_sessions": 1, "queue.not_claimed": 1, "check.queue.last_success": 1},
-        explains=("database-grant-revoked",), level=3, procedure=DATABASE_ERRORS,
+        explains=("database-grant-revoked", *_FOLLOWS_FROM_REFUSED_WRITES), level=3, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-crash-recovery-loop", "connect", "The database crashed and recovered lately: something kills its processes.",
@@ -242,7 +252,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "openai-silent-bad-answers", "data", "OpenAI answers without an error, and what it writes is empty, cut or no article.",
-        _look("Stop publishing, look at what went out, and take back what is bad.", 'runbook pause wordpress --reason "bad articles"'),
+        FirstAction("Stop publishing, look at what went out, and take back what is bad.", 'runbook pause wordpress --reason "bad articles"', "P", "provider.pause", {"provider": "wordpress", "reason": "bad articles"}),
         one_of=(("content.many_refused", "content.stored_bad", "content.pages_as_answers"), ("openai.key_accepted", "content.stored_bad", "attempts.some_succeed")), supports={"openai.key_accepted": 1, "content.shorter_than_usual": 1, "content.stored_bad": 1},
         excludes=("openai.another_program",), mistaken_for=("openai-wrong-base-url",), level=2, procedure="emergency/bad_content",
     ),
@@ -254,13 +264,15 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "openai-content-filtered", "data", "The content filter refuses one topic; others are written.",
-        _look("Leave the job ended: it is not tried again. Reword its topic as a new job.", "runbook jobs list --status error", "Y"),
+        FirstAction("Keep the job in quarantine, so that no retry of many takes it along. Reword its topic as a new job.", "runbook changes plan jobs.quarantine -p job_id={job_id} -p 'reason=its topic is refused'", "Y",
+                    "jobs.quarantine", {"job_id": "{job_id}", "reason": "the content filter refuses its topic"}),
         needs=("topics.refused_for_filter",), one_of=(("topics.others_fine_filter",), ("openai.key_accepted", "jobs.ended_by_filter")), supports={"jobs.ended_by_filter": 1},
         mistaken_for=("openai-context-too-long",), stands=("topics.refused_again_filter",), procedure=OPENAI_ERRORS,
     ),
     Cause(
         "openai-context-too-long", "data", "A topic is too long for the model; others are written.",
-        _look("Leave the job ended: it is not tried again. Shorten its topic as a new job.", "runbook jobs list --status error", "Y"),
+        FirstAction("Keep the job in quarantine, so that no retry of many takes it along. Shorten its topic as a new job.", "runbook changes plan jobs.quarantine -p job_id={job_id} -p 'reason=its topic is too long'", "Y",
+                    "jobs.quarantine", {"job_id": "{job_id}", "reason": "its topic is too long"}),
         needs=("topics.refused_for_length",), one_of=(("topics.others_fine_length",), ("openai.key_accepted", "jobs.ended_by_length")), supports={"jobs.ended_by_length": 1},
         mistaken_for=("openai-content-filtered",), stands=("topics.refused_again_length",), procedure=OPENAI_ERRORS,
     ),
@@ -294,7 +306,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "wordpress-category-missing", "draft", "A category that jobs name does not exist at the site.",
-        _look("Make the category, or name a fall-back category; then retry the jobs.", "runbook jobs list --status error", "P"),
+        FirstAction("Give its jobs the fall-back category, where one is set (RUNBOOK_FALLBACK_CATEGORY); else make the category again.", "runbook changes plan jobs.use_category -p missing={category}", "Y",
+                    "jobs.use_category", {"missing": "{category}"}),
         needs=("failing.wordpress_category_missing",), one_of=(("wordpress.categories_absent", "scope.one_category", "wordpress.logs_in"),),
         supports={"wordpress.categories_absent": 2, "scope.one_category": 1, "wordpress.logs_in": 1}, mistaken_for=("one-worker-outdated",), procedure=WORDPRESS_ERRORS,
     ),
@@ -312,8 +325,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "wordpress-slow-publish", "draft", "The site takes posts and answers too late: each may exist already.",
-        _look("Nothing at once: a job looks for its post before it tries again. Give the site more time, or fewer posts at once.", "runbook limits set wordpress --concurrency 1", "Y",
-              never="Do not retry by hand before the look-up: it would make a second post."),
+        FirstAction("Nothing at once: a job looks for its post before it tries again. Give the site fewer posts at once.", "runbook limits set wordpress --concurrency 1", "Y",
+                    "limits.lower", {"provider": "wordpress", "concurrency": 1}, "Do not retry by hand before the look-up: it would make a second post."),
         one_of=(("failing.wordpress_outcome_unknown", "failing.wordpress_timeout", "publishing.slower_than_before"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
         supports={"publishing.slower_than_before": 1, "wordpress.logs_in": 1, "failing.wordpress_outcome_unknown": 1, "processing.long_in_publish": 1, "wordpress.answers_slowly": 1},
         excludes=("wordpress.server_errors_now", "wordpress.refused"), mistaken_for=("openai-slow", "wordpress-down"), procedure=WORDPRESS_ERRORS,
@@ -321,26 +334,28 @@ CAUSES: tuple[Cause, ...] = (
     # workers, scheduler, network, clocks, configuration, data
     Cause(
         "worker-killed", "workers", "A worker was killed in the middle of its jobs.",
-        FirstAction("Let a running worker take its jobs back (it does so by itself when the lease ends), and start another worker if none runs.", "runbook function sweeper --data '{\"dry_run\": true}'", "Y", "jobs.sweep", {}, "Nothing is lost: do not set jobs back by hand before their lease ends."),
+        FirstAction("Let a running worker take its jobs back (it does so by itself when the lease ends), and start another worker if none runs.", "runbook function sweeper --data '{\"dry_run\": true}'", "Y", "jobs.sweep", {"worker": "{worker}"}, "Nothing is lost: do not set jobs back by hand before their lease ends."),
         needs=("workers.vanished", "workers.vanished_with_jobs"), supports={"workers.process_gone": 2, "jobs.leases_expired": 1, "workers.attempts_lost": 1},
         excludes=("workers.process_there", "workers.silent_session_open"), explains=("workers-stopped",), mistaken_for=("worker-stuck",), stands=("workers.just_vanished", "jobs.leases_expired", "workers.jobs_still_held", "workers.none_alive_and_wanted"), procedure="emergency/stuck_jobs",
     ),
     Cause(
         "worker-stuck", "workers", "A worker is there, and does not get on.",
-        _look("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers", never=_NO_SWEEPER),
-        one_of=(("workers.stand_still", "workers.process_there", "workers.silent_session_open", "workers.process_frozen"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
+        FirstAction("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}, _NO_SWEEPER),
+        one_of=(("workers.stand_still", "workers.silent_session_open", "workers.process_frozen"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
         supports={"workers.process_there": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
-        excludes=("openai.silent", "wordpress.silent"), explains=("worker-killed", "workers-stopped"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
+        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain"), explains=("worker-killed", "workers-stopped", "network-half-open"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
         "worker-crash-loop", "workers", "Workers start and end at once, again and again.",
         _look("Take the last release back; its log says why it ends.", "runbook workers"),
-        needs=("workers.die_young", "workers.young_finish_nothing"), supports={"workers.attempts_not_of_one_job": 1, "queue.jobs_due": 1}, one_of=(("queue.jobs_due", "workers.none_alive", "workers.attempts_lost", "check.queue.last_success"),),
+        one_of=(("workers.die_young", "workers.processes_come_and_go"), ("workers.young_finish_nothing", "workers.none_alive"), ("queue.jobs_due", "workers.none_alive", "workers.attempts_lost", "check.queue.last_success")),
+        supports={"workers.attempts_not_of_one_job": 1, "queue.jobs_due": 1, "workers.young_finish_nothing": 1},
         excludes=("jobs.one_job_loses_workers",), explains=("worker-killed", "workers-stopped"), mistaken_for=("job-poisonous",), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
         "job-poisonous", "data", "One job makes each worker that takes it vanish.",
-        _look("Leave it in quarantine, where it goes by itself after some losses; look at its topic before retrying it.", "runbook jobs list --status error", "Y", never="Do not retry it: it would take the next worker with it."),
+        FirstAction("Put the job into quarantine (it goes there by itself after some losses); look at its topic before retrying it.", "runbook changes plan jobs.quarantine -p job_id={job_id} -p 'reason=workers vanish on it'", "Y",
+                    "jobs.quarantine", {"job_id": "{job_id}", "reason": "workers vanish on it"}, "Do not retry it: it would take the next worker with it."),
         needs=("jobs.one_job_loses_workers", "jobs.others_keep_workers"), one_of=(("jobs.lost_again_and_again", "workers.vanished", "workers.die_young"),), supports={"jobs.lost_again_and_again": 2, "workers.vanished": 1},
         explains=("worker-killed", "worker-crash-loop", "worker-stuck", "workers-stopped"), mistaken_for=("worker-crash-loop",), level=2, procedure="emergency/stuck_jobs",
     ),
@@ -354,7 +369,7 @@ CAUSES: tuple[Cause, ...] = (
         "workers-stopped", "workers", "No worker runs, and jobs wait.",
         _look("Start the workers.", "python worker.py", never="The sweeper does not help: there is nobody to take the jobs."),
         needs=("workers.none_alive", "queue.jobs_due"), one_of=(("workers.stopped_orderly", "workers.none_for_long", "workers.vanished"),), supports={"queue.waits_long": 1, "workers.stopped_orderly": 1, "workers.none_for_long": 1},
-        excludes=("database.table_lock_held",), mistaken_for=("database-rows-locked-by-idle-transaction",), procedure="emergency/stuck_jobs",
+        excludes=("database.table_lock_held", "workers.process_there", "workers.processes_come_and_go"), mistaken_for=("database-rows-locked-by-idle-transaction",), procedure="emergency/stuck_jobs",
     ),
     Cause(
         "scheduler-not-running", "scheduler", "No scheduler runs: what is due is not started.",
@@ -372,7 +387,7 @@ CAUSES: tuple[Cause, ...] = (
         "network-half-open", "connect", "Open connections hang, new ones work: something in between lost them.",
         _look("Restart what holds the dead connections; pools open new ones.", "runbook workers", "Y"),
         needs=("workers.silent_session_open", "database.opens_sessions", "workers.vanished"), one_of=(("workers.process_alive", "workers.process_there"),),
-        mistaken_for=("database-hung", "openai-stalled"), level=2,
+        excludes=("workers.process_frozen", "workers.sessions_wait_for_a_lock", "workers.try_in_vain"), mistaken_for=("database-hung", "openai-stalled"), level=2,
     ),
     Cause(
         "network-flapping", "connect", "Connections break in bursts, to several services at once.",
@@ -381,20 +396,20 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "worker-clock-skewed", "clocks", "A worker's clock is wrong.",
-        _look("Drain that worker and correct its clock.", "runbook workers"),
+        FirstAction("Drain that worker and correct its clock.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}),
         one_of=(("clocks.worker_off", "clocks.negative_durations"),), supports={"clocks.other_workers_right": 1, "clocks.negative_durations": 1, "clocks.worker_off": 2, "clocks.database_agrees": 1},
         mistaken_for=("sweeper-too-eager", "wordpress-certificate-expired"), level=2,
     ),
     Cause(
         "concurrency-too-high", "configuration", "Far more jobs at once than the services take.",
-        _look("Take the concurrency back to what it was.", "runbook limits set openai --concurrency 4", never=_NO_MORE_CONCURRENCY),
+        FirstAction("Take the concurrency back to what it was.", "runbook limits set openai --concurrency 4", "P", "limits.lower", {"provider": "openai", "concurrency": 4}, _NO_MORE_CONCURRENCY),
         needs=("workers.concurrency_high",), one_of=(("failing.openai_rate_limited", "database.connections_full_server", "database.login_server", "database.connections_full_role", "failing.wordpress_rate_limited"),),
         supports={"workers.concurrency_raised": 2, "jobs.many_in_flight": 1}, explains=("openai-rate-limited", "database-connections-exhausted", "database-role-or-pooler-limit"),
         mistaken_for=("database-connections-exhausted", "openai-rate-limited"), level=2,
     ),
     Cause(
         "one-worker-outdated", "workers", "One worker has old settings or an old version, and fails alone.",
-        FirstAction("Drain that worker; the others go on.", "runbook workers drain {worker}", "Y"),
+        FirstAction("Drain that worker; the others go on.", "runbook workers drain {worker}", "Y", "workers.drain", {"worker": "{worker}"}),
         one_of=(("scope.one_worker", "scope.one_worker_is_refused"), ("workers.differ", "workers.some_alive", "openai.key_accepted", "wordpress.logs_in"),), supports={"workers.odd_one_fails": 2, "workers.differ": 1, "attempts.some_succeed": 1},
         excludes=("clocks.worker_off", "openai.key_refused", "openai.quota_refused_now", "wordpress.login_refused", "wordpress.server_errors_now", "openai.another_program"),
         explains=("openai-key-invalid", "wordpress-login-revoked", "openai-wrong-base-url", "openai-quota-exhausted", "wordpress-category-missing", "wordpress-down", "openai-overloaded", "wordpress-permission-lost", "wordpress-url-redirects", "wordpress-rest-off", "network-flapping", "openai-rate-limited"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -219,12 +218,13 @@ def _state(evidence: Evidence) -> Iterator[Fact]:
         "The database's disk, or its plan's limit, is nearly used up.",
         symptom=full is not None,
     )
-    spaces = [(row, _free_percent(row.directory)) for row in evidence.rows.get("tablespaces", ())]
+    room = {each.directory: each.free_percent for each in evidence.rows.get("room", ())}
+    spaces = [(row, room.get(row.directory)) for row in evidence.rows.get("tablespaces", ())]
     full_spaces = [(row, free) for row, free in spaces if free is not None and free < FULL_PERCENT]
     yield Fact(
         "database.tablespace_full", "record", bool(full_spaces) if any(free is not None for _, free in spaces) else None,
         f"The tablespace {full_spaces[0][0].name} has {full_spaces[0][1]:.1f} % of its disk left." if full_spaces else "Tablespaces have room.",
-        round(full_spaces[0][1], 1) if full_spaces else None, FULL_PERCENT, evidence.source("tablespaces"), symptom=True, severe=True,
+        full_spaces[0][1] if full_spaces else None, FULL_PERCENT, evidence.source("tablespaces"), symptom=True, severe=True,
     )  # fmt: skip
     latency = evidence.checks.get("database.latency")
     slow = None if latency is None or not latency.answered else latency.verdict != "ok"
@@ -236,15 +236,6 @@ def _state(evidence: Evidence) -> Iterator[Fact]:
         "A question to the database and back takes long.",
         symptom=True,
     )
-
-
-def _free_percent(directory: str) -> float | None:
-    """Of the disk that holds a directory; None where it is not one of this machine."""
-    try:
-        usage = shutil.disk_usage(directory)
-    except OSError:
-        return None
-    return 100 * usage.free / usage.total if usage.total else None
 
 
 def _limits(evidence: Evidence) -> Iterator[Fact]:
@@ -290,24 +281,22 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
     whole = [
         row
         for row in rows or ()
-        if row.mode in WHOLE_TABLE and (row.transaction_seconds or 0) >= TABLE_LOCK_SECONDS
+        if row.mode in WHOLE_TABLE
+        and ((row.transaction_seconds or 0) >= TABLE_LOCK_SECONDS or (row.hidden and row.waiting))
     ]
     first = whole[0] if whole else None
     yield Fact(
         "database.table_lock_held", "query", None if rows is None else bool(whole),
-        f"Process {first.pid} ({first.application or 'no name'}, {first.state}) holds a lock on all of {first.relation}." if first
+        f"Process {first.pid} ({_who(first)}) holds a lock on all of {first.relation}." if first
         else "A session holds a lock on a whole table of the pipeline.",
-        round(first.transaction_seconds, 1) if first else None, TABLE_LOCK_SECONDS, source, symptom=True, severe=True, subject=_session(first),
+        _rounded(first.transaction_seconds) if first else None, TABLE_LOCK_SECONDS, source, symptom=True, severe=True, subject=_session(first),
     )  # fmt: skip
     blockers = evidence.checks.get("database.blockers")
     waiting = None if blockers is None or not blockers.answered else bool(blockers.value)
-    yield _fact(
-        "database.sessions_wait",
-        "query",
-        waiting,
-        blockers,
-        "Sessions wait for a lock that another one holds.",
-    )
+    yield Fact(
+        "database.sessions_wait", "query", waiting, "Sessions wait for a lock that another one holds.",
+        blockers.value if blockers else None, 0, blockers.source or "" if blockers else "",
+    )  # fmt: skip
     locked = "tables_locked_for_reading" in evidence.rows
     yield Fact(
         "database.reading_waits_for_a_lock", "query", locked or (False if rows is not None else None),
@@ -325,7 +314,18 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _session(row: Any | None) -> dict[str, Any]:
-    return {} if row is None else {"pid": row.pid, "application": row.application}
+    if row is None:
+        return {}
+    known = {"pid": row.pid, "application": row.application}
+    return known if row.since is None else {**known, "since": row.since.isoformat()}
+
+
+def _who(row: Any) -> str:
+    return "another role's, the rest is hidden" if row.hidden else f"{row.application or 'no name'}, {row.state}"  # fmt: skip
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _shape(evidence: Evidence) -> Iterator[Fact]:
@@ -407,10 +407,16 @@ def _upkeep(evidence: Evidence) -> Iterator[Fact]:
         holder is not None if oldest or prepared else None,
         holder or oldest,
         "An old transaction keeps dead rows from being removed.",
+        subject=_oldest(oldest),
     )
     running = evidence.row("running_statements")
     yield Fact("database.statements_slow", "query", None if running is None else running.statements > 0,
                "Statements have run for longer than a second, and wait for no lock.", running.longest_seconds if running else None, 1.0, evidence.source("running_statements"))  # fmt: skip
+
+
+def _oldest(check: Check | None) -> dict[str, Any]:
+    sessions = check.details.get("sessions", ()) if check is not None else ()
+    return {"pid": sessions[0]["pid"]} if sessions else {}
 
 
 def _restarts(evidence: Evidence) -> Iterator[Fact]:
@@ -419,6 +425,13 @@ def _restarts(evidence: Evidence) -> Iterator[Fact]:
     yield Fact(
         "database.deadlocks_counted", "record", None if counted is None else counted >= 1,
         "The server has counted deadlocks in this database.", counted, 1, f"{source}: pg_stat_database",
+    )  # fmt: skip
+    pair = evidence.rows.get("deadlocks", ())
+    grown = pair[-1].deadlocks - pair[0].deadlocks if len(pair) == 2 else None
+    yield Fact(
+        "database.deadlocks_go_on", "record", None if grown is None else grown > 0,
+        f"{grown} deadlocks more were counted while this was looked at." if grown else "No deadlock was counted while this was looked at.",
+        grown, 0, evidence.source("deadlocks"), symptom=True,
     )  # fmt: skip
     if times is None or times.checkpointer_started_at is None:
         return  # this role may not see the server's helpers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -261,24 +261,18 @@ def diagnose(sources: Sources, *, deadline_seconds: float = DEADLINE_SECONDS) ->
     found = collect(
         Context(settings or _fallback(), policy, sources), deadline_seconds=deadline_seconds
     )
-    return assess(found, policy, settings, problem, started)
+    return assess(replace(found, settings_problem=problem), policy, time.monotonic() - started)
 
 
 def diagnose_context(context: Context, *, deadline_seconds: float = DEADLINE_SECONDS) -> Diagnosis:
     """As `diagnose`, where settings and policy are at hand."""
     started = time.monotonic()
     found = collect(context, deadline_seconds=deadline_seconds)
-    return assess(found, context.policy, context.settings, None, started)
+    return assess(found, context.policy, time.monotonic() - started)
 
 
-def assess(
-    evidence: Evidence,
-    policy: Policy,
-    settings: Settings | None,
-    problem: str | None,
-    started: float,
-) -> Diagnosis:
-    """The judgement on what was answered."""
+def assess(evidence: Evidence, policy: Policy, seconds: float = 0.0) -> Diagnosis:
+    """The judgement on what was answered: nothing but the evidence and the thresholds goes into it."""
     attempts = Attempts(evidence.rows.get("newest_attempts", ()))
     facts = Facts.of(
         [
@@ -290,7 +284,7 @@ def assess(
             *worker_facts(evidence, attempts),
             *clock_facts(evidence, attempts, policy),
             *scheduler_facts(evidence),
-            *settings_facts(settings, policy, problem),
+            *settings_facts(evidence, policy),
         ]
     )
     return Diagnosis(
@@ -298,7 +292,7 @@ def assess(
         facts,
         evidence,
         _grouped(evidence.not_checked),
-        round(time.monotonic() - started, 2),
+        round(seconds, 2),
     )
 
 

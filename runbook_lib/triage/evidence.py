@@ -6,6 +6,7 @@ is named with its reason, and harms no other.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,24 +32,24 @@ from runbook_lib.health.side_by_side import run_probes
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.survey import survey
 from runbook_lib.settings import Settings
+from runbook_lib.triage.process_table import states_of, watch_workers
 
 # All of it together; what a stalled dependency holds up is given up then.
 DEADLINE_SECONDS = 8.0
 # A connection that is not taken up by then is a finding; far more than a healthy one ever takes.
 ENTRANCE_SECONDS = 3.0
-MOST_ATTEMPTS, FEW_ATTEMPTS = 2000, 200
+# A worker beats far more often than this; the check says "silent" later, where others might err.
+SILENT_SECONDS = 12.0
+DEADLOCK_WATCH_SECONDS = 2.0
+MOST_ATTEMPTS = 2000
+# All that a worker reads and writes: a lock on any of these stops it.
 OWN_TABLES = (
-    "content_jobs",
-    "job_runs",
-    "articles",
-    "workers",
-    "provider_pauses",
-    "provider_limits",
-)
+    "content_jobs", "job_runs", "articles", "workers", "provider_pauses", "provider_limits", "dirty_run_hours",
+)  # fmt: skip
 
 _SQL = load("triage")
 _QUEUE = load("queue_checks")
-_ENTRANCE = "entrance"
+_ENTRANCE, _WATCHED, _DEADLOCKS = "entrance", "watched", "deadlocks"
 APPLICATION_NAME = "runbook triage"
 
 
@@ -61,6 +62,14 @@ class NotChecked:
 
 
 @dataclass(frozen=True)
+class Room:
+    """How much of a directory's disk is free; None where it is none of this host."""
+
+    directory: str
+    free_percent: float | None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What was answered. `rows` holds the statements that were, by name; an absent one was not."""
 
@@ -70,10 +79,19 @@ class Evidence:
     not_checked: tuple[NotChecked, ...] = ()
     taken_at: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     seconds: float = 0.0
+    # Why this process's settings do not fit; None where they do.
+    settings_problem: str | None = None
+    # The text of each statement that was asked, as it was run.
+    statements: Mapping[str, str] = field(default_factory=dict)
 
     def row(self, name: str) -> Any | None:
         """The first row of a statement; None where it was not answered or had none."""
         return next(iter(self.rows.get(name, ())), None)
+
+    def process_state(self, row: Any) -> str | None:
+        """Of the process of a worker's or scheduler's row: gone, stopped, alive, or not known."""
+        seen = self.rows.get("processes", ())
+        return next((each.state for each in seen if (each.host, each.pid) == (row.host, row.pid)), None)  # fmt: skip
 
     def source(self, name: str) -> str:
         """How a statement of triage is cited."""
@@ -83,24 +101,40 @@ class Evidence:
 def collect(context: Context, *, deadline_seconds: float = DEADLINE_SECONDS) -> Evidence:
     """Asks everything at once. Never raises for what it finds."""
     started = time.monotonic()
-    context = replace(context, sources=_without_starting(context))
+    context = replace(context, sources=_without_starting(context), refreshes=False)
     pipeline = Connections(context.sources.pipeline)
     own = (
         pipeline if context.sources.bookkeeping is context.sources.pipeline
         else Connections(context.sources.bookkeeping)
     )  # fmt: skip
     view = View(context, Deadline.after(deadline_seconds), pipeline, own)
+    asked = questions(context)
     probes = {
         "checks": lambda: iter(survey(context, deadline_seconds=deadline_seconds - 0.5).checks),
         _ENTRANCE: lambda: _entrance(context.sources.pipeline),
-        **{name: _asked(name, question, view) for name, question in _questions(context).items()},
+        **{name: _asked(name, question.asked, view) for name, question in asked.items()},
+        _WATCHED: _asked(_WATCHED, _watched, view),
+        _DEADLOCKS: _asked(_DEADLOCKS, _deadlocks_twice, view),
     }
     try:
         found = run_probes(probes, deadline_seconds, given_up=_given_up, failed=_failed)
     finally:
         pipeline.close()
         own.close()
-    return _gathered(found, round(time.monotonic() - started, 2))
+    texts = {name: question.text(context.sources) for name, question in asked.items()}
+    evidence = _gathered(found, round(time.monotonic() - started, 2))
+    return _with_this_host(replace(evidence, statements=texts))
+
+
+def _with_this_host(evidence: Evidence) -> Evidence:
+    """With what only this host can tell of what was answered: processes, and room on its disks."""
+    processes = [
+        *states_of(evidence.rows.get("workers", ()), b"worker"),
+        *states_of(evidence.rows.get("schedulers", ()), b"schedule"),
+    ]
+    directories = [row.directory for row in evidence.rows.get("tablespaces", ())]
+    room = [Room(directory, free_percent(directory)) for directory in directories]
+    return replace(evidence, rows={**evidence.rows, "processes": processes, "room": room})
 
 
 def _without_starting(context: Context) -> Sources:
@@ -141,51 +175,98 @@ def _entrance(database: Database) -> Iterator[Check]:
 
 # What is asked besides the checks
 
-_Question = Callable[[View], Sequence[Any]]
+
+@dataclass(frozen=True)
+class Question:
+    """A statement of triage with its parameters. `own` asks where our tables are, not the pipeline's."""
+
+    statement: Statement
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    own: bool = False
+
+    def asked(self, view: View) -> Sequence[Any]:
+        ask = view.own_rows if self.own else view.rows
+        return ask(self.statement, **self.parameters)
+
+    def text(self, sources: Sources) -> str:
+        """As it is run, with `jobs` and `runs` told what they are, and its parameters below."""
+        reading = self.statement if self.own else sources.reading(self.statement)
+        return f"{reading}\n-- {dict(self.parameters)}" if self.parameters else str(reading)
 
 
-def _questions(context: Context) -> dict[str, _Question]:
+def questions(context: Context) -> dict[str, Question]:
+    """What triage asks besides the checks, by name."""
     tables = list(context.sources.tables.values())
-    asked: dict[str, _Question] = {
-        "newest_attempts": _newest_attempts,
-        "in_processing": lambda view: view.rows(_SQL["in_processing"]),
-        "waiting": lambda view: view.rows(_SQL["waiting"]),
-        "ended_in_error": lambda view: view.rows(_SQL["ended_in_error"], hours=24),
-        "completed_without_post": lambda view: view.rows(_SQL["completed_without_post"]),
-        "overlapping_attempts": lambda view: view.rows(_SQL["overlapping_attempts"]),
-        "table_locks": lambda view: view.rows(_SQL["table_locks"], tables=tables),
-        "server_times": lambda view: view.rows(_SQL["server_times"]),
-        "table_statistics": lambda view: view.rows(_SQL["table_statistics"], tables=tables),
-        "running_statements": lambda view: view.rows(_SQL["running_statements"]),
-        "tablespaces": lambda view: view.rows(_SQL["tablespaces"]),
-        "schedulers": lambda view: view.own_rows(_SQL["schedulers"]),
-        "sessions": lambda view: view.rows(_SQL["sessions"]),
-        "same_time_before": lambda view: view.own_rows(_SQL["same_time_before"], hours=12),
+    locked = tables if context.sources.attached else list(OWN_TABLES)
+    asked = {
+        "newest_attempts": Question(_SQL["newest_attempts"], {"hours": 24, "count": MOST_ATTEMPTS}),
+        "in_processing": Question(_SQL["in_processing"]),
+        "waiting": Question(_SQL["waiting"]),
+        "ended_in_error": Question(_SQL["ended_in_error"], {"hours": 24}),
+        "completed_without_post": Question(_SQL["completed_without_post"]),
+        "overlapping_attempts": Question(_SQL["overlapping_attempts"]),
+        "table_locks": Question(_SQL["table_locks"], {"tables": locked}),
+        "server_times": Question(_SQL["server_times"]),
+        "table_statistics": Question(_SQL["table_statistics"], {"tables": tables}),
+        "running_statements": Question(_SQL["running_statements"]),
+        "tablespaces": Question(_SQL["tablespaces"]),
+        "sessions": Question(_SQL["sessions"]),
+        "schedulers": Question(_SQL["schedulers"], own=True),
+        "same_time_before": Question(_SQL["same_time_before"], {"hours": 12}, own=True),
     }
-    if not context.sources.attached:
-        asked.update(_of_our_own())
-    return asked
+    return (
+        asked
+        if context.sources.attached
+        else {**asked, **_of_our_own(context.settings.runbook_database_schema)}
+    )
 
 
-def _of_our_own() -> dict[str, _Question]:
+def _of_our_own(schema: str) -> dict[str, Question]:
     """What only our own pipeline's tables can tell."""
     pairs = [(table, right) for table, rights in NEEDED_RIGHTS.items() for right in rights]
+    rights = {
+        "relations": [table for table, _ in pairs], "privileges": [right for _, right in pairs],
+        "schema": schema,
+    }  # fmt: skip
     return {
-        "workers": lambda view: view.rows(_SQL["workers"]),
-        "pauses": lambda view: view.rows(_QUEUE["pauses"]),
-        "in_flight_by_provider": lambda view: view.rows(_QUEUE["in_flight_by_provider"]),
-        "limited_providers": lambda view: view.rows(_SQL["limited_providers"]),
-        "recent_changes": lambda view: view.rows(_SQL["recent_changes"]),
-        "recent_articles": lambda view: view.rows(_SQL["recent_articles"]),
-        "indexes": lambda view: view.rows(_SQL["indexes"], table="content_jobs"),
-        "columns": lambda view: view.rows(_SQL["columns"], tables=["content_jobs", "job_runs"]),
-        "status_rules": lambda view: view.rows(_SQL["status_rules"], table="content_jobs"),
-        "rights_of_workers": lambda view: view.rows(
-            _SQL["rights_of_workers"],
-            relations=[table for table, _ in pairs],
-            privileges=[right for _, right in pairs],
-        ),
+        "workers": Question(_SQL["workers"]),
+        "worker_sessions": Question(_SQL["worker_sessions"]),
+        "pauses": Question(_QUEUE["pauses"]),
+        "in_flight_by_provider": Question(_QUEUE["in_flight_by_provider"]),
+        "limited_providers": Question(_SQL["limited_providers"]),
+        "recent_changes": Question(_SQL["recent_changes"]),
+        "recent_articles": Question(_SQL["recent_articles"]),
+        "indexes": Question(_SQL["indexes"], {"table": "content_jobs"}),
+        "columns": Question(_SQL["columns"], {"tables": ["content_jobs", "job_runs"]}),
+        "status_rules": Question(_SQL["status_rules"], {"table": "content_jobs"}),
+        "rights_of_workers": Question(_SQL["rights_of_workers"], rights),
     }
+
+
+def _deadlocks_twice(view: View) -> Sequence[Any]:
+    """The server adds what it counted with a delay of up to a second."""
+    first = view.rows(_SQL[_DEADLOCKS])
+    time.sleep(DEADLOCK_WATCH_SECONDS)
+    return [*first, *view.rows(_SQL[_DEADLOCKS])]
+
+
+def _watched(view: View) -> Sequence[Any]:
+    """Workers that die before they reach the database leave no row: only where none gives a sign of life."""
+    if view.context.sources.attached:
+        return ()
+    rows = view.rows(_SQL["workers"])
+    if any(not row.stopped and row.silent_seconds <= SILENT_SECONDS for row in rows):
+        return ()
+    return (watch_workers(),)
+
+
+def free_percent(directory: str) -> float | None:
+    """Of the disk that holds a directory; None where it is not one of this machine."""
+    try:
+        usage = shutil.disk_usage(directory)
+    except OSError:
+        return None
+    return round(100 * usage.free / usage.total, 1) if usage.total else None
 
 
 def expected_columns() -> dict[str, frozenset[str]]:
@@ -196,19 +277,12 @@ def expected_columns() -> dict[str, frozenset[str]]:
     }
 
 
-def _newest_attempts(view: View) -> Sequence[Any]:
-    """Of the last hour; where that says little, of the last day."""
-    statement: Statement = _SQL["newest_attempts"]
-    rows = view.rows(statement, hours=1, count=MOST_ATTEMPTS)
-    return (
-        rows if len(rows) >= FEW_ATTEMPTS else view.rows(statement, hours=24, count=MOST_ATTEMPTS)
-    )
-
-
 # From answers to evidence. A statement's rows travel as the details of a check.
 
 
-def _asked(name: str, question: _Question, view: View) -> Callable[[], Iterator[Check]]:
+def _asked(
+    name: str, question: Callable[[View], Sequence[Any]], view: View
+) -> Callable[[], Iterator[Check]]:
     def probe() -> Iterator[Check]:
         yield Check(name, "ok", "answered", details={"rows": list(question(view))})
 

@@ -78,12 +78,13 @@ class Facts:
 def fact_of_check(
     name: str, layer: str, holds: bool | None, check: Check | None, words: str, *,
     figure: Callable[[Check], Any], symptom: bool = False, severe: bool = False, source: str = "",
+    subject: Mapping[str, Any] | None = None,
 ) -> Fact:  # fmt: skip
     """A fact that a check told. `figure` picks what stands for it; where there is none, its verdict does."""
     if check is None:
-        return Fact(name, layer, holds, words, None, None, source, symptom, severe)
+        return Fact(name, layer, holds, words, None, None, source, symptom, severe, subject or {})
     value = figure(check)
     return Fact(
         name, layer, holds, words, check.verdict if value is None else value, check.threshold,
-        check.source or check.name, symptom, severe,
+        check.source or check.name, symptom, severe, subject or {},
     )  # fmt: skip

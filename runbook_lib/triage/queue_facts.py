@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from runbook_lib.health.queue_checks import OVERDUE_WARNING_SECONDS
 from runbook_lib.triage.attempts import (
     SOURCE,
     Attempts,
@@ -63,8 +64,15 @@ def _jobs(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fa
         source,
     )
     overdue = evidence.checks.get("queue.oldest_pending")
-    yield Fact("queue.waits_long", "claim", None if overdue is None or not overdue.answered else overdue.verdict != "ok", "Jobs that are due wait for long.",
-               overdue.value if overdue else None, overdue.threshold if overdue else None, "queue_checks.queue", symptom=True)  # fmt: skip
+    long = None if overdue is None or not overdue.answered else overdue.verdict != "ok"
+    late = float(overdue.details.get("longest_overdue_seconds") or 0) if overdue else 0.0
+    # A job whose time came is taken within moments; one that was never put off may wait its turn.
+    by_time = bool(long and overdue and overdue.value < overdue.threshold)
+    yield Fact(
+        "queue.waits_long", "claim", long, "Jobs whose time has come are not taken." if by_time else "Jobs that are due wait for long.",
+        round(late, 1) if by_time else overdue.value if overdue else None, OVERDUE_WARNING_SECONDS if by_time else overdue.threshold if overdue else None,
+        "queue_checks.queue", symptom=True,
+    )  # fmt: skip
     row = evidence.row("completed_without_post")
     yield Fact("jobs.completed_without_post", "publish", None if row is None else row.without_post >= FEWEST_POSTS_MISSING and row.without_post * 2 > row.completed,
                "Jobs completed, and name no post.", row.without_post if row else None, FEWEST_POSTS_MISSING, evidence.source("completed_without_post"), symptom=True, severe=True)  # fmt: skip

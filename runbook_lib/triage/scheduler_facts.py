@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
-from runbook_lib.triage.process_table import SOURCE, process_state
+from runbook_lib.triage.process_table import SOURCE
 from runbook_lib.triage.worker_facts import REMEMBERED_SECONDS
 
 
 def scheduler_facts(evidence: Evidence) -> Iterator[Fact]:
     rows = evidence.rows.get("schedulers")
-    gone = [row for row in rows or () if process_state(row.host, row.pid, b"schedule") == "gone"]
+    gone = [row for row in rows or () if evidence.process_state(row) == "gone"]
     left = [
         row for row in rows or () if row not in gone and row.silent_seconds <= REMEMBERED_SECONDS
     ]

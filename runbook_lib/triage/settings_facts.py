@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from runbook_lib.policy import Policy
-from runbook_lib.settings import Settings
+from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
 
 
-def settings_facts(
-    settings: Settings | None, policy: Policy, problem: str | None
-) -> Iterator[Fact]:
-    yield Fact(
-        "settings.fit",
-        "configuration",
-        settings is not None,
-        "The settings fit together." if settings else "The settings do not fit together.",
-        settings is not None,
-        True,
-        "settings",
-    )
+def settings_facts(evidence: Evidence, policy: Policy) -> Iterator[Fact]:
+    problem = evidence.settings_problem
     yield Fact(
         "settings.unusable",
         "configuration",
@@ -43,7 +32,7 @@ def settings_facts(
         False,
         "settings: OPENAI_API_KEY",
     )
-    now = datetime.now().astimezone()
+    now = evidence.taken_at
     window = next(
         (each for each in policy.maintenance_windows if each.begin <= now < each.end), None
     )

@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runbook_lib.triage.attempts import Attempts, failed, most_by
-from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.evidence import SILENT_SECONDS, Evidence
 from runbook_lib.triage.facts import Fact
 from runbook_lib.triage.process_table import SOURCE as PROCESSES
-from runbook_lib.triage.process_table import process_state
 
-# A worker beats far more often than this; the check says "silent" later, where others might err.
-SILENT_SECONDS = 12.0
 REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 60.0
 # So long a job may be due before somebody with free hands takes it.
 CLAIM_SECONDS = 15.0
@@ -33,34 +30,29 @@ def worker_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
 
 
 def alive_workers(evidence: Evidence) -> list[Any]:
-    """Workers that gave a sign of life just now."""
-    return _alive(evidence.rows.get("workers", ()))
-
-
-def _alive(rows: Sequence[Any]) -> list[Any]:
+    """Workers that gave a sign of life just now, and whose process is not gone."""
     return [
         row
-        for row in rows
-        if not row.stopped and row.silent_seconds <= SILENT_SECONDS and not _gone(row)
+        for row in evidence.rows.get("workers", ())
+        if not row.stopped
+        and row.silent_seconds <= SILENT_SECONDS
+        and evidence.process_state(row) != "gone"
     ]
 
 
-def _silent(rows: Sequence[Any]) -> list[Any]:
+def _silent(evidence: Evidence, rows: Sequence[Any]) -> list[Any]:
     """Those that fell silent lately without a word; on this host a process that is gone says so at once."""
     return [
         row for row in rows
-        if not row.stopped and row.silent_seconds <= REMEMBERED_SECONDS and (row.silent_seconds > SILENT_SECONDS or _gone(row))
+        if not row.stopped and row.silent_seconds <= REMEMBERED_SECONDS
+        and (row.silent_seconds > SILENT_SECONDS or evidence.process_state(row) == "gone")
     ]  # fmt: skip
-
-
-def _gone(row: Any) -> bool:
-    return process_state(row.host, row.pid) == "gone"
 
 
 def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
     source = evidence.source("workers")
-    alive = _alive(rows)
-    silent = _silent(rows)
+    alive = alive_workers(evidence)
+    silent = _silent(evidence, rows)
     yield Fact(
         "workers.none_alive",
         "workers",
@@ -81,6 +73,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         1,
         source,
     )
+    youngest = sorted(alive, key=lambda row: row.age_seconds)
     yield Fact(
         "workers.some_alive",
         "workers",
@@ -89,6 +82,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         len(alive),
         1,
         source,
+        subject=_worker(youngest),
     )
     yield Fact(
         "workers.stopped_orderly",
@@ -178,7 +172,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     )
     yield Fact("jobs.leases_expired", "workers", bool(expired) if "in_processing" in evidence.rows else None, f"{len(expired)} jobs in processing have a lease that ran out.",
                len(expired), 0, evidence.source("in_processing"), symptom=True)  # fmt: skip
-    states = {row.worker: process_state(row.host, row.pid) for row in silent}
+    states = {row.worker: evidence.process_state(row) for row in silent}
     known = {worker: state for worker, state in states.items() if state is not None}
     gone = [worker for worker, state in known.items() if state == "gone"]
     frozen = [worker for worker, state in known.items() if state != "gone"]
@@ -216,11 +210,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         1,
         looked,
     )
-    sessions = evidence.rows.get("sessions")
-    count = sum(row.sessions for row in sessions or () if row.application == "runbook-worker")
-    alive = len(alive_workers(evidence))
-    yield Fact("workers.silent_session_open", "workers", None if sessions is None else bool(silent) and count > 2 * alive, "The silent worker's session at the database is still open.",
-               count, 2 * alive, evidence.source("sessions"))  # fmt: skip
+    yield from _sessions(evidence, [worker for worker, state in states.items() if state in (None, "alive")])  # fmt: skip
     recent = [row for row in attempts.recent if row.status == "lost"]
     yield Fact(
         "workers.attempts_lost",
@@ -246,6 +236,29 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     )
 
 
+def _sessions(evidence: Evidence, living: Sequence[str]) -> Iterator[Fact]:
+    """What the workers' sessions do tells a worker that stands still from one that the database keeps waiting."""
+    rows, source = evidence.rows.get("worker_sessions"), evidence.source("worker_sessions")
+    waiting = [row for row in rows or () if row.blocked or row.wait_event_type == "Lock"]
+    quiet = [row for row in rows or () if row not in waiting and str(row.state).startswith("idle") and row.in_state_seconds > SILENT_SECONDS]  # fmt: skip
+    busy = [row for row in rows or () if row not in quiet]
+    alive = len(alive_workers(evidence))
+    yield Fact(
+        "workers.sessions_wait_for_a_lock", "query", bool(waiting) if rows is not None else None,
+        f"{len(waiting)} sessions of workers wait for somebody's lock.", len(waiting), 0, source,
+    )  # fmt: skip
+    yield Fact(
+        "workers.silent_session_open", "workers", bool(living and quiet) if rows is not None else None,
+        "The silent worker's session at the database is open, and nothing is asked in it." if living and quiet else "No session of a silent worker is open and quiet.",
+        len(quiet), 0, source,
+    )  # fmt: skip
+    yield Fact(
+        "workers.try_in_vain", "record", bool(living) and len(busy) > alive if rows is not None else None,
+        f"{len(busy)} sessions of workers are busy, and of only {alive} workers a sign of life arrives: what they write is refused or held up.",
+        len(busy), alive, source, symptom=True, severe=True,
+    )  # fmt: skip
+
+
 def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
     source = evidence.source("workers")
     crashed = [
@@ -256,6 +269,13 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         and row.lived_seconds < CRASH_LIVED_SECONDS
         and row.silent_seconds > SILENT_SECONDS / 2
     ]
+    watched = evidence.row("watched")
+    yield Fact(
+        "workers.processes_come_and_go", "workers",
+        None if watched is None else watched.began + watched.ended > 0 and watched.lasted == 0,
+        f"Within {watched.seconds:g} s {watched.began} processes of a worker began on this host, {watched.ended} ended, and none lasted." if watched and watched.seen else "No process of a worker begins or ends on this host.",
+        watched.began + watched.ended if watched else None, 0, PROCESSES, symptom=True, severe=True,
+    )  # fmt: skip
     finished = sum(row.finished_count for row in crashed)
     yield Fact(
         "workers.die_young",
@@ -277,9 +297,7 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         0,
         source,
     )
-    frozen = [
-        row for row in rows if not row.stopped and process_state(row.host, row.pid) == "stopped"
-    ]
+    frozen = [row for row in rows if not row.stopped and evidence.process_state(row) == "stopped"]
     yield Fact(
         "workers.process_frozen", "workers", bool(frozen), f"The process of {frozen[0].worker} is stopped: it is there, and does not run." if frozen else "No worker's process is stopped.",
         len(frozen), 1, PROCESSES, symptom=True, severe=True, subject=_worker(frozen),
@@ -295,7 +313,7 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         1,
         "triage.newest_attempts",
     )
-    alive = _alive(rows)
+    alive = alive_workers(evidence)
     kinds = Counter((row.version, row.settings_digest) for row in alive)
     odd = (
         [row for row in alive if kinds[row.version, row.settings_digest] == min(kinds.values())]
@@ -374,7 +392,7 @@ def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) 
             and check.verdict == "ok"
         ):
             alone.append(str(seen.rows[0].worker))
-    several = len(_alive(rows)) > 1
+    several = len(alive_workers(evidence)) > 1
     return Fact(
         "scope.one_worker_is_refused", "workers", bool(alone) and several, f"Only {alone[0]} is refused; what this machine has is accepted." if alone else "No worker is refused alone.",
         alone, [], "triage.newest_attempts beside GET models, GET users/me", symptom=bool(alone), severe=True,

@@ -69,6 +69,7 @@ _NEXT = {
     "`runbook resume PROVIDER` ends the pause once the cause is gone.",
     "daily_cap_reached": "Nothing more is spent until midnight UTC. `runbook limits set` raises the cap.",
     "job_quarantined": "`runbook jobs show ID` has its attempts; `runbook jobs retry ID` lets it go again.",
+    "automation_acted": "See what was done, and how it is taken back: `runbook changes list`. The cause still has to be repaired.",
     "lease_expired": "`runbook workers` says which worker vanished; its jobs went back by themselves.",
     "job_runs_without_partition": "Nothing is lost. See that a worker runs each day: it makes the partitions.",
     "job_runs_partition_refused": "Rename or detach the table that stands in the way.",

@@ -1,0 +1,59 @@
+-- Causes that no rule knows, at the database. Only ever run on a disposable one.
+
+-- name: audit_trigger_that_raises
+-- Somebody's audit refuses every job that is done.
+CREATE FUNCTION audit_jobs() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    RAISE EXCEPTION 'audit: no auditor is set for this session' USING ERRCODE = 'P0001';
+END
+$function$;
+CREATE TRIGGER audit_jobs BEFORE UPDATE ON content_jobs FOR EACH ROW WHEN (NEW.status = 'completed') EXECUTE FUNCTION audit_jobs();
+
+-- name: slow_trigger
+-- Somebody's trigger asks something slow each time that a job changes hands.
+CREATE FUNCTION enrich_jobs() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    PERFORM pg_sleep(20);
+    RETURN NEW;
+END
+$function$;
+CREATE TRIGGER enrich_jobs BEFORE UPDATE ON content_jobs FOR EACH ROW WHEN (NEW.status = 'processing') EXECUTE FUNCTION enrich_jobs();
+
+-- name: rule_that_swallows_updates
+-- A rule that was meant for an archive does nothing in place of each update.
+CREATE RULE keep_jobs AS ON UPDATE TO content_jobs DO INSTEAD NOTHING;
+
+-- name: articles_must_be_short
+-- Somebody made a rule for titles that hardly any title keeps.
+ALTER TABLE articles ADD CONSTRAINT articles_title_short CHECK (length(title) < 5) NOT VALID;
+
+-- name: articles_must_differ_in_model
+-- Somebody made an index unique by mistake: there can be one article of a model.
+DELETE FROM articles;
+CREATE UNIQUE INDEX articles_by_model ON articles (model);
+
+-- name: no_place_for_runs
+-- The partitions that take new attempts are gone.
+DO $$
+DECLARE
+    part regclass;
+BEGIN
+    FOR part IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'job_runs'::regclass LOOP
+        EXECUTE format('ALTER TABLE job_runs DETACH PARTITION %%s', part);
+    END LOOP;
+END
+$$;
+
+-- name: rows_hidden_from_the_role
+-- Row-level security without a policy: the role sees no job at all.
+ALTER TABLE content_jobs ENABLE ROW LEVEL SECURITY;
+
+-- name: topics_must_be_short
+-- A rule of somebody's for topics: whatever changes a job is refused.
+ALTER TABLE content_jobs ADD CONSTRAINT content_jobs_topic_short CHECK (length(topic) < 3) NOT VALID;
+
+-- name: oldest_due_seconds
+-- For how long the oldest job that is due has waited; 0 when none does.
+SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::double precision
+FROM content_jobs
+WHERE status = 'pending' AND run_at IS NULL;
