@@ -5,6 +5,7 @@ For scenes, benchmarks and trials.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ class DisposableServer:
 
     def new_database(self, *, migrated: bool = True) -> Database:
         """An empty database; with the pipeline's schema unless told otherwise."""
-        name = f"scratch_{next(_NUMBERS)}"
+        name = f"scratch_{os.getpid()}_{next(_NUMBERS)}"
         self.run(f"CREATE DATABASE {name}")
         database = self.database(name)
         if migrated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,7 +44,7 @@ class Laboratory:
         `fault` says what the system must have for it, such as a server of its own. Without a `past`, it has
         just been set up.
         """
-        name = f"scene_{next(self._numbers)}"
+        name = f"scene_{os.getpid()}_{next(self._numbers)}"
         with ExitStack() as stack:
             server = None
             if fault is not None and fault.needs_own_server:
@@ -81,16 +82,15 @@ def _empty(control: SandboxControl) -> None:
 
 
 @contextmanager
-def laboratory() -> Iterator[Laboratory]:
-    """Starts a server and a sandbox, and stops both at the end."""
-    with (
-        disposable_server(NOTHING_SURVIVES) as server,
-        tempfile.TemporaryDirectory(prefix="runbook-sandbox-") as directory,
-    ):
-        service = SandboxService(Path(directory))
+def laboratory(running: DisposableServer | None = None) -> Iterator[Laboratory]:
+    """Starts a server, unless one is `running`, and a sandbox; stops what it started at the end."""
+    with ExitStack() as stack:
+        server = running or stack.enter_context(disposable_server(NOTHING_SURVIVES))
+        directory = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="runbook-sandbox-"))
+        )
+        service = SandboxService(directory)
         url = service.start()["url"]
-        try:
-            credentials = json.loads((Path(directory) / CREDENTIALS_FILE).read_text("utf-8"))
-            yield Laboratory(server, server.home, url, credentials)
-        finally:
-            service.stop()
+        stack.callback(service.stop)
+        credentials = json.loads((directory / CREDENTIALS_FILE).read_text("utf-8"))
+        yield Laboratory(server, server.home, url, credentials)

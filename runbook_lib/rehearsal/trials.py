@@ -28,7 +28,7 @@ from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.rehearsal.surroundings import surroundings
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
 
-STAGING_SECONDS = 40.0
+STAGING_SECONDS = 60.0
 # A fault is given a moment to spread: an engineer would not look at once.
 SETTLE_SECONDS = 1.0
 # How long a fault is left alone in a control run, and must still be there.
