@@ -319,6 +319,30 @@ def test_a_worker_that_has_another_value_holds_the_retirement_back(
     assert "revoked now, it would fail jobs" in console("retire", "OPENAI_API_KEY", status=3)
 
 
+def test_a_second_value_is_not_put_in_use_while_workers_have_yet_to_take_up_the_first(
+    console: Console, running_sandbox: RunningSandbox, database: Database
+) -> None:
+    """ "Immediately rotate all API keys": then nobody can tell which one fails."""
+    old = handle_of("OPENAI_API_KEY", console.env_file.value("OPENAI_API_KEY") or "")
+    running_sandbox.control.make_api_key(NEW_KEY)
+    console("stage", "OPENAI_API_KEY", value=NEW_KEY)
+    console("activate", "OPENAI_API_KEY")
+    using = "INSERT INTO workers (worker, host, pid, version, concurrency, prefetch, credentials) VALUES ('w1', 'elsewhere', 1, '1', 1, 0, %(used)s::jsonb)"
+    used = json.dumps({"OPENAI_API_KEY": {"handle": old, "origin": ".env", "used_at": None}})
+    with database.transaction() as transaction:
+        transaction.run(using, used=used)
+    before = console.env_file.value("WORDPRESS_APP_PASSWORD")
+    console("stage", "WORDPRESS_APP_PASSWORD", "--generate")
+    refused = console("activate", "WORDPRESS_APP_PASSWORD", status=3)
+    assert "OPENAI_API_KEY is being rotated, and not every worker has its new value yet" in refused
+    assert console.env_file.value("WORDPRESS_APP_PASSWORD") == before
+    # Once the worker is gone nobody is left behind; in an emergency it is said.
+    with database.transaction() as transaction:
+        transaction.run("UPDATE workers SET stopped_at = now()")
+    console("activate", "WORDPRESS_APP_PASSWORD")
+    assert console.env_file.value("WORDPRESS_APP_PASSWORD") != before
+
+
 def _handle(database: Database, worker: Worker) -> str | None:
     with database.transaction() as transaction:
         row = transaction.row("SELECT credentials FROM workers WHERE worker = %(name)s", name=worker.name)  # fmt: skip

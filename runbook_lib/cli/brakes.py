@@ -109,12 +109,18 @@ def show_limits(as_json: bool) -> None:
 @click.option("--daily-tokens", help="Tokens a day (UTC), or none.")
 @click.option("--daily-cost-usd", help="US dollars a day (UTC), or none.")
 @click.option("--none", "without", is_flag=True, help="Takes every limit of the provider away.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Also raises one while that makes things worse: rate limits, a slow provider, no connection left.",
+)
 @reason_option
 @actor_option
 @json_option
 def set_limits(
     provider: str,
     without: bool,
+    anyway: bool,
     reason: str | None,
     actor: str | None,
     as_json: bool,
@@ -129,7 +135,7 @@ def set_limits(
         chosen = {name: None for name in brakes.LIMITS if spending or not name.startswith("daily_")}
     with open_own_pipeline(load_settings()) as database:
         state = brakes.set_limits(
-            database, provider, chosen, actor=current_actor(actor), reason=reason
+            database, provider, chosen, actor=current_actor(actor), reason=reason, anyway=anyway
         )
     _show_states([state], as_json)
 

@@ -51,6 +51,9 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     return actor_option(json_option(command))
 
 
+_anyway = click.option(
+    "--anyway", is_flag=True, help="Also while another value is on its way to the workers: nobody can tell then which one fails."
+)  # fmt: skip
 _source_options = (
     click.option("--from-file", type=click.Path(path_type=Path), help="Reads the value from this file (- for stdin)."),
     click.option("--generate", is_flag=True, help="Makes the value: an application password at the site, or a database password."),
@@ -141,15 +144,18 @@ def test(name: str, actor: str | None, as_json: bool) -> int:
     is_flag=True,
     help="DATABASE_URL: gives the role its new password at the server first.",
 )
+@_anyway
 @reason_option
 @_common
 def activate(
-    name: str, handle: str | None, back: bool, set_at_server: bool, reason: str | None, actor: str | None,
-    as_json: bool,
+    name: str, handle: str | None, back: bool, set_at_server: bool, anyway: bool, reason: str | None,
+    actor: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Puts the staged value in use, after testing it once more. A value that does not work is refused."""
     with _rotation(name, actor) as rotation:
-        done = rotation.activate(handle, back=back, set_at_server=set_at_server, reason=reason)
+        done = rotation.activate(
+            handle, back=back, set_at_server=set_at_server, reason=reason, anyway=anyway
+        )
     _show_activated(done, as_json)
 
 
@@ -214,11 +220,12 @@ def retire(
     metavar="SECONDS",
     help="How long to wait for the workers.",
 )
+@_anyway
 @reason_option
 @_common
 def rotate(
     name: str, from_file: Path | None, generate: bool, only_plan: bool, set_at_server: bool, wait_seconds: float,
-    reason: str | None, actor: str | None, as_json: bool,
+    anyway: bool, reason: str | None, actor: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Stages, tests, activates and verifies in one. Retiring the old value stays a step of its own."""
     from runbook_lib.maintenance.rotation_plan import rotation_plan
@@ -233,6 +240,7 @@ def rotate(
         done = rotation.activate(
             set_at_server=set_at_server or (generate and rotation.name == "DATABASE_URL"),
             reason=reason,
+            anyway=anyway,
         )
         _show_activated(done, as_json=False, err=as_json)
         check = rotation.verify(wait_seconds)

@@ -86,7 +86,7 @@ def set_limits(house: TheHouse, context: TheContext, caller: TheCaller, fields: 
         given = {name: _limit(name, fields[name]) for name, *_ in LIMITS if name in fields}
         brakes.set_limits(
             context.sources.pipeline, provider, given, actor=caller.actor,
-            reason=fields.get("reason") or None,
+            reason=fields.get("reason") or None, anyway=bool(fields.get("anyway")),
         )  # fmt: skip
     except RunbookError as error:
         return house.pages.refused("/brakes", error)

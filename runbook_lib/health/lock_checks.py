@@ -40,7 +40,7 @@ def blockers(view: View) -> Check:
         limits.lock_wait_warning_seconds,
         statement.source,
         f"what {hidden} of them do: this role may not see it (pg_monitor may)" if hidden else None,
-        f"Ask the owner of process {root.pid} to end its transaction. Else cancel it, then terminate it: the root, not those who wait."
+        f"Ask the owner of process {root.pid} to end its transaction. Else cancel it, then terminate it: the root, not those who wait. Do not raise a time-out: they would only wait longer."
         if verdict != "ok"
         else None,
         procedure=DATABASE_ERRORS if verdict != "ok" else None,

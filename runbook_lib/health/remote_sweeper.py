@@ -14,9 +14,9 @@ from runbook_lib.changes import ChangedRow, Preview, SeenRow, StepwiseKind
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.deadlines import Deadline
-from runbook_lib.errors import ConfigurationError, CouldNotBeDone, UsageError
+from runbook_lib.errors import ConfigurationError, CouldNotBeDone, PlanRefused, UsageError
 from runbook_lib.health.context import Context, open_context
-from runbook_lib.health.stuck import job_now, stuck_jobs
+from runbook_lib.health.stuck import LIVING_MINUTES, attempts_ended_lately, job_now, stuck_jobs
 from runbook_lib.pipeline.transport import Answer, ExchangeFailed, Transport
 from runbook_lib.settings import Settings, load_settings
 
@@ -31,6 +31,7 @@ class RemoteSweep(StepwiseKind):
     summary = "Calls the pipeline's own sweeper (RUNBOOK_FUNCTIONS_URL), and says what became of the jobs that seem stuck."
     parameters = {  # noqa: RUF012
         "older_than_seconds": "where there are no leases: jobs that were begun longer ago than this (default: the policy's stuck_after_seconds)",
+        "while_workers_live": "yes: also while attempts still end, which says that workers live (default: no)",
     }
     row_limit = 1_000
     row_deadline_seconds = CALL_SECONDS + 30
@@ -47,6 +48,7 @@ class RemoteSweep(StepwiseKind):
             raise UsageError(f"older_than_seconds is a number of seconds above 0, not {text!r}.")
         return {
             "older_than_seconds": seconds,
+            "while_workers_live": str(given.get("while_workers_live") or "no").lower() == "yes",
             "call": curl_line(url, settings.runbook_functions_key is not None),
         }
 
@@ -56,8 +58,16 @@ class RemoteSweep(StepwiseKind):
         with open_context(load_settings(), "runbook changes") as context:
             seconds = parameters["older_than_seconds"] or _default_seconds(context)
             found = stuck_jobs(context.sources, older_than_seconds=seconds, row_count=row_count)
+            ended = attempts_ended_lately(context.sources) if found.by_age else 0
         if found.missing:
             raise UsageError(found.words)
+        if found.count and ended and not parameters.get("while_workers_live"):
+            raise PlanRefused(
+                f"The sweeper is not called: {ended} attempts ended in the last {LIVING_MINUTES} minutes, so workers live, "
+                f"and without leases nothing tells whether they still work on these {found.count} jobs: each that is given "
+                "out again is written and published twice. Stop the workers first, and call it then; or plan it with "
+                "while_workers_live=yes."
+            )
         rows = [
             SeenRow(
                 job["job_id"],

@@ -9,6 +9,7 @@ from runbook_lib.database.statements import load
 from runbook_lib.health.sources import Sources
 
 _SQL = load("stuck")
+LIVING_MINUTES = 10
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ def stuck_jobs(sources: Sources, *, older_than_seconds: float, row_count: int) -
     assert counted is not None
     jobs = [row._asdict() for row in found]
     return Stuck(counted.processing, counted.stuck, jobs, by_age, older_than_seconds)
+
+
+def attempts_ended_lately(sources: Sources) -> int:
+    """How many attempts ended within some minutes: where there are any, workers live."""
+    if sources.missing(["runs.execution_time"]):
+        return 0
+    with sources.pipeline.transaction(read_only=True) as transaction:
+        return int(transaction.value(sources.reading(_SQL["ended_lately"]), minutes=LIVING_MINUTES))
 
 
 def job_now(sources: Sources, job_id: str) -> Any | None:

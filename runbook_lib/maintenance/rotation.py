@@ -19,6 +19,7 @@ from psycopg2.extensions import encrypt_password
 
 from runbook_lib.changes import admin_action
 from runbook_lib.credentials.handles import handle_of
+from runbook_lib.credentials.names import NAMES
 from runbook_lib.credentials.shapes import cleaned, require_name
 from runbook_lib.credentials.staging import KeptValue, Waiting
 from runbook_lib.credentials.store import EMBEDDED, Credentials, origin_of
@@ -129,13 +130,16 @@ class Rotation:
         back: bool = False,
         set_at_server: bool = False,
         reason: str | None = None,
+        anyway: bool = False,
     ) -> Activated:
         """Puts the staged value in use, after it was tested once more; `back`: the one before again.
 
         `set_at_server` gives the database's role the new password first, as a verifier, so that no log
-        has it. Raises `PlanRefused` when the value does not work or could not be taken up, and then
-        nothing was changed.
+        has it. Raises `PlanRefused` when the value does not work or could not be taken up, or, unless that is
+        meant `anyway`, while another rotation is on its way: then nothing was changed.
         """
+        if not (back or anyway):
+            self._require_one_at_a_time()
         with self.waiting.lock():
             chosen = self._earlier() if back else self._staged()
             if handle is not None and handle != chosen.handle:
@@ -228,6 +232,20 @@ class Rotation:
             if self.name != "DATABASE_URL":
                 raise
             return []
+
+    def _require_one_at_a_time(self) -> None:
+        """Two values that change at once cannot be told apart when something fails then."""
+        for name in NAMES:
+            if name == self.name or self.waiting.find("earlier", name) is None:
+                continue
+            found = Rotation(self.settings, self.database, name, self.actor).verify()
+            if found.verdict == "critical":
+                raise PlanRefused(
+                    f"{self.name} was not activated: {name} is being rotated, and not every worker has its new value yet. "
+                    f"{found.message} With several changed at once nobody can tell which one fails, and jobs in hand fail "
+                    f"with them. `runbook secrets verify {name} --wait 60` first; a worker that does not take it up is "
+                    "drained and started again. In an emergency: --anyway."
+                )
 
     def _require_right(self, chosen: KeptValue) -> None:
         found = tested(self.settings, self.name, chosen.value)

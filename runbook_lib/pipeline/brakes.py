@@ -15,8 +15,9 @@ from runbook_lib.changes import admin_action
 from runbook_lib.credentials.masking import mask
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.database.statements import load
-from runbook_lib.errors import NotFoundError, UsageError
+from runbook_lib.errors import NotFoundError, PlanRefused, UsageError
 from runbook_lib.pipeline.permits import Event, add_event
+from runbook_lib.pipeline.raising_limits import against_raising, raised
 from runbook_lib.settings import PROVIDERS
 
 _SQL = load("brakes")
@@ -173,11 +174,13 @@ def set_limits(
     *,
     actor: str,
     reason: str | None = None,
+    anyway: bool = False,
 ) -> ProviderState:
     """Sets the limits that are given and leaves the others; None takes a limit away.
 
     A pause because of a daily cap that no longer holds ends with it. Raises `UsageError` for a limit
-    that does not exist or fit.
+    that does not exist or fit, and `PlanRefused` for one that is raised while that would make things worse,
+    unless it is said to be meant `anyway`.
     """
     _check_limits(provider, limits)
     with (
@@ -187,6 +190,8 @@ def set_limits(
         database.transaction() as transaction,
     ):
         before, wanted = put_limits(transaction, provider, limits, actor=actor)
+        if not anyway:
+            _refuse_harmful_raise(transaction, provider, raised(before, wanted))
         transaction.run(_SQL["end_cap_pause"], provider=provider)
         action.done(transaction, before=before, after=wanted)
     return next(state for state in provider_states(database) if state.provider == provider)
@@ -248,6 +253,16 @@ def require_provider(name: str) -> str:
     if name not in PROVIDERS:
         raise UsageError(f"There is no provider {name!r}; there is {', '.join(PROVIDERS)}.")
     return name
+
+
+def _refuse_harmful_raise(transaction: Transaction, provider: str, names: Sequence[str]) -> None:
+    if not names or not (reasons := against_raising(transaction, provider)):
+        return
+    raise PlanRefused(
+        f"{' and '.join(names)} of {provider} {'was' if len(names) == 1 else 'were'} not raised: {'; '.join(reasons)}. "
+        "More at once makes that worse. Lower it instead, or repair that first (`runbook triage` says what it is); "
+        "if you know better, say so with --anyway."
+    )
 
 
 def _check_limits(provider: str, limits: Mapping[str, Any]) -> None:

@@ -74,6 +74,15 @@ class Sweep(TransactionalKind):
         return [ChangedRow(row.key, row.seen, after[row.key]) for row in rows]
 
 
+def left_and_kept(transaction: Transaction, *, row_count: int) -> tuple[list[str], list[Any]]:
+    """Of the jobs whose lease ran out: those that their worker left, and those whose worker was heard of lately."""
+    everything = {"job_ids": None, "worker": None}
+    left = {row.job_id for row in _held(transaction, everything, row_count, only_left=True)}
+    held = _held(transaction, everything, row_count, only_left=False)
+    kept = [row for row in held if row.expired_for_seconds > 0 and row.job_id not in left]
+    return sorted(left), kept
+
+
 def held_jobs(
     transaction: Transaction, *, job_ids: Sequence[str] | None = None, row_count: int = 100
 ) -> list[Any]:

@@ -29,3 +29,9 @@ LIMIT %(row_count)s;
 SELECT job_id, status, started_at
 FROM jobs
 WHERE job_key = %(job_id)s;
+
+-- name: ended_lately
+-- Attempts that ended within so many minutes.
+SELECT count(*)
+FROM runs
+WHERE execution_time > now() - make_interval(mins => %(minutes)s) AND execution_time <= now();
