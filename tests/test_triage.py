@@ -20,6 +20,8 @@ from running_sandbox import RunningSandbox
 from runbook_lib import changes
 from runbook_lib.changes.catalogue import KIND_MODULES
 from runbook_lib.database import Database
+from runbook_lib.database.expected_schema import FILE as EXPECTED_SCHEMA
+from runbook_lib.database.statements import load
 from runbook_lib.health.context import open_context
 from runbook_lib.pipeline.failures import FAILURE_CLASSES
 from runbook_lib.policy import Policy
@@ -31,7 +33,7 @@ from runbook_lib.settings import Settings
 from runbook_lib.triage.causes import BY_ID, CAUSES
 from runbook_lib.triage.database_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
 from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_context
-from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.evidence import OWN_TABLES, Evidence
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 from runbook_lib.triage.judgement import fit, judge
 
@@ -344,3 +346,14 @@ def test_an_action_is_about_whom_the_evidence_names_and_without_a_name_there_is_
     (nameless,) = judge(Facts.of([replace(lock, subject={}), *others])).causes
     assert (nameless.action.change, nameless.action.parameters) == (None, {})
     assert "pid=PID" in nameless.action.command
+
+
+def test_what_the_migrations_make_is_known_by_name(database: Database) -> None:
+    """After a migration that touches these tables: write the lines of this comparison into the file."""
+    tables = list(OWN_TABLES)
+    with database.transaction(read_only=True) as transaction:
+        columns = transaction.rows(load("triage")["columns"], tables=tables)
+        rules = transaction.rows(load("triage")["rules_of_tables"], tables=tables)
+    lines = {f"{row.title} column {row.name}" for row in columns}
+    lines |= {f"{row.relation} {row.kind} {row.name}" for row in rules}
+    assert sorted(lines) == EXPECTED_SCHEMA.read_text("utf-8").splitlines()

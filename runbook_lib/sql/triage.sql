@@ -63,6 +63,23 @@ WHERE earlier.execution_time > now() - interval '6 hours' AND later.execution_ti
 ORDER BY later.execution_time DESC
 LIMIT 50;
 
+-- name: attempts_without_a_row
+-- Jobs that are not done, of whose attempts fewer rows tell than there were: each attempt of our workers ends
+-- with a row, so that these were taken away by somebody else.
+SELECT job_id, attempt, told, attempt - told - (status = 'processing')::integer AS untold
+FROM (
+    SELECT job_id, attempt, status, (SELECT count(*) FROM runs WHERE runs.job_key = jobs.job_key) AS told
+    FROM jobs
+    WHERE status IN ('pending', 'processing') AND attempt > 1 AND updated_at > now() - interval '1 day'
+    LIMIT 500
+) AS counted
+WHERE attempt - told - (status = 'processing')::integer > 0;
+
+-- name: snapshot
+-- How many transactions began since the oldest that still runs did, and whether dead rows are removed at all.
+SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint - pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS transactions_behind,
+    current_setting('autovacuum') AS autovacuum;
+
 -- name: workers
 -- Workers of the last two hours, those that stopped too: their ages in seconds.
 SELECT worker, host, pid, version, settings_digest, concurrency, prefetch, in_flight, finished_count, failed_count,
@@ -190,6 +207,24 @@ JOIN pg_attribute ON attrelid = to_regclass(relation) AND attnum > 0 AND NOT att
 SELECT conname AS name, pg_get_constraintdef(oid) AS definition
 FROM pg_constraint
 WHERE conrelid = to_regclass(%(table)s) AND contype = 'c' AND pg_get_constraintdef(oid) LIKE '%%status%%';
+
+-- name: rules_of_tables
+-- What else than types decides whether a row can be written: checks, triggers and policies, by their names.
+SELECT title AS relation, 'constraint' AS kind, conname::text AS name
+FROM unnest(%(tables)s::text[]) AS title
+JOIN pg_constraint ON conrelid = to_regclass(title) AND contype IN ('c', 'x')
+UNION ALL
+SELECT title, 'trigger', tgname
+FROM unnest(%(tables)s::text[]) AS title
+JOIN pg_trigger ON tgrelid = to_regclass(title) AND NOT tgisinternal AND tgenabled <> 'D'
+UNION ALL
+SELECT title, 'policy', polname
+FROM unnest(%(tables)s::text[]) AS title
+JOIN pg_policy ON polrelid = to_regclass(title)
+UNION ALL
+SELECT title, 'table', title
+FROM unnest(%(tables)s::text[]) AS title
+WHERE to_regclass(title) IS NOT NULL;
 
 -- name: rights_of_workers
 -- Rights on our tables that a role lacks: the roles of running workers, else the one that asks.

@@ -158,8 +158,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "database-statistics-stale-or-bloated", "query", "Dead rows pile up: vacuum does not get rid of them.",
         FirstAction("End whatever holds the old transaction, after looking at it; then VACUUM (ANALYZE) the table.", "runbook run monthly/database_optimization", "P", "sessions.end", {"pid": "{pid}", "how": "terminate"}),
-        needs=("database.dead_rows_many",), one_of=(("database.old_transaction", "database.statements_slow", "database.slow_answers", "queue.waits_long"),),
-        excludes=("database.claim_index_missing", "database.table_lock_held"), mistaken_for=("database-index-missing", "openai-slow"), level=2, procedure="monthly/database_optimization",
+        needs=("database.dead_rows_many",), one_of=(("database.old_transaction", "database.snapshot_held", "database.autovacuum_off", "database.statements_slow", "database.slow_answers", "queue.waits_long"),),
+        supports={"database.old_transaction": 1, "database.snapshot_held": 1, "database.autovacuum_off": 1}, excludes=("database.claim_index_missing", "database.table_lock_held"), mistaken_for=("database-index-missing", "openai-slow"), level=2, procedure="monthly/database_optimization",
     ),
     Cause(
         "database-rows-locked-by-idle-transaction", "claim", "A session sits idle in a transaction that locked waiting jobs: the queue looks empty to workers.",
@@ -196,14 +196,16 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "database-schema-drift", "query", "The tables are not what the programs expect: a column or a rule was changed.",
         _look("Take back what changed the tables, or finish the migration that was left half-way.", "runbook db status", "N"),
-        one_of=(("database.columns_missing", "database.status_rule_differs"),), supports={"database.answers": 1, "database.opens_sessions": 1, "queue.not_claimed": 1, "check.queue.last_success": 1},
+        one_of=(("database.columns_missing", "database.tables_missing", "database.status_rule_differs", "database.constraints_of_others"),
+                ("database.columns_missing", "database.tables_missing", "database.status_rule_differs", "workers.try_in_vain", "jobs.leases_not_swept", "queue.not_claimed")),
+        supports={"database.answers": 1, "database.opens_sessions": 1, "queue.not_claimed": 1, "check.queue.last_success": 1},
         explains=("database-grant-revoked", *_FOLLOWS_FROM_REFUSED_WRITES), level=3, procedure=DATABASE_ERRORS,
     ),
     Cause(
         "database-crash-recovery-loop", "connect", "The database crashed and recovered lately: something kills its processes.",
         _look("Find and stop the program that makes the server crash: its log names the process.", "runbook run troubleshooting/database_errors"),
-        needs=("database.recovered_from_a_crash",), supports={"database.statistics_began_with_it": 2, "database.answers": 1},
-        one_of=(("database.statistics_began_with_it", "database.login_starting"),), mistaken_for=("network-flapping",), level=3, procedure=DATABASE_ERRORS,
+        needs=("database.recovered_from_a_crash",), supports={"database.statistics_began_with_it": 2, "database.sessions_all_new": 1, "database.answers": 1},
+        one_of=(("database.statistics_began_with_it", "database.login_starting", "database.sessions_all_new"),), mistaken_for=("network-flapping",), level=3, procedure=DATABASE_ERRORS,
     ),
     # OpenAI
     Cause(
@@ -327,7 +329,7 @@ CAUSES: tuple[Cause, ...] = (
         "wordpress-slow-publish", "draft", "The site takes posts and answers too late: each may exist already.",
         FirstAction("Nothing at once: a job looks for its post before it tries again. Give the site fewer posts at once.", "runbook limits set wordpress --concurrency 1", "Y",
                     "limits.lower", {"provider": "wordpress", "concurrency": 1}, "Do not retry by hand before the look-up: it would make a second post."),
-        one_of=(("failing.wordpress_outcome_unknown", "failing.wordpress_timeout", "publishing.slower_than_before"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
+        one_of=(("failing.wordpress_outcome_unknown", "failing.wordpress_timeout"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
         supports={"publishing.slower_than_before": 1, "wordpress.logs_in": 1, "failing.wordpress_outcome_unknown": 1, "processing.long_in_publish": 1, "wordpress.answers_slowly": 1},
         excludes=("wordpress.server_errors_now", "wordpress.refused"), mistaken_for=("openai-slow", "wordpress-down"), procedure=WORDPRESS_ERRORS,
     ),
@@ -342,8 +344,8 @@ CAUSES: tuple[Cause, ...] = (
         "worker-stuck", "workers", "A worker is there, and does not get on.",
         FirstAction("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}, _NO_SWEEPER),
         one_of=(("workers.stand_still", "workers.silent_session_open", "workers.process_frozen"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
-        supports={"workers.process_there": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
-        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain"), explains=("worker-killed", "workers-stopped", "network-half-open"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
+        supports={"workers.process_there": 2, "workers.process_does_nothing": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
+        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain", "workers.unacknowledged_data"), explains=("worker-killed", "workers-stopped"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
         "worker-crash-loop", "workers", "Workers start and end at once, again and again.",
@@ -362,7 +364,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "sweeper-too-eager", "claim", "Jobs are taken from workers that still work on them, and done twice.",
         _look("Make the lease longer than a job takes, and stop whatever sweeps besides the workers.", "runbook function sweeper --data '{\"dry_run\": true}'", never=_NO_SWEEPER),
-        one_of=(("jobs.given_out_twice", "workers.lost_while_alive"), ("workers.lost_while_alive", "workers.attempts_lost", "attempts.some_succeed"),), supports={"workers.lost_while_alive": 2, "workers.attempts_lost": 1},
+        one_of=(("jobs.given_out_twice", "workers.lost_while_alive", "jobs.attempts_without_a_row"), ("workers.lost_while_alive", "workers.attempts_lost", "attempts.some_succeed", "workers.some_alive")),
+        supports={"workers.lost_while_alive": 2, "jobs.attempts_without_a_row": 2},
         explains=("worker-killed",), mistaken_for=("worker-killed", "worker-clock-skewed"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
@@ -374,7 +377,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "scheduler-not-running", "scheduler", "No scheduler runs: what is due is not started.",
         _look("Start the scheduler again; each schedule's own rule says what is caught up.", "runbook schedule start", "Y"),
-        one_of=(("scheduler.silent", "scheduler.process_gone"), ("scheduler.runs_absent", "database.answers")), supports={"scheduler.runs_absent": 1, "scheduler.process_gone": 1}, mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
+        one_of=(("scheduler.silent", "scheduler.process_gone", "scheduler.runs_absent"), ("scheduler.runs_absent", "database.answers")), supports={"scheduler.runs_absent": 1, "scheduler.process_gone": 1}, mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
     ),
     Cause(
         "dns-failure", "resolve", "Names cannot be resolved from this machine.",
@@ -386,8 +389,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "network-half-open", "connect", "Open connections hang, new ones work: something in between lost them.",
         _look("Restart what holds the dead connections; pools open new ones.", "runbook workers", "Y"),
-        needs=("workers.silent_session_open", "database.opens_sessions", "workers.vanished"), one_of=(("workers.process_alive", "workers.process_there"),),
-        excludes=("workers.process_frozen", "workers.sessions_wait_for_a_lock", "workers.try_in_vain"), mistaken_for=("database-hung", "openai-stalled"), level=2,
+        needs=("workers.unacknowledged_data", "database.opens_sessions"), supports={"workers.vanished": 1, "workers.process_alive": 1, "workers.silent_session_open": 1},
+        excludes=("workers.process_frozen", "workers.sessions_wait_for_a_lock"), mistaken_for=("database-hung", "openai-stalled"), level=2,
     ),
     Cause(
         "network-flapping", "connect", "Connections break in bursts, to several services at once.",

@@ -7,8 +7,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from runbook_lib.database.expected_schema import expected_names
 from runbook_lib.health.checks import Check
-from runbook_lib.triage.evidence import Evidence, expected_columns
+from runbook_lib.triage.evidence import OWN_TABLES, Evidence
 from runbook_lib.triage.facts import Fact, fact_of_check
 
 # Another session's transaction that holds locks for longer is no ordinary one of a worker.
@@ -23,6 +24,8 @@ NEEDED_INDEXES = (
     "content_jobs_pkey",
 )
 LARGE_TABLE_ROWS = 10_000
+# Far more than run at once between two vacuums of a busy queue.
+MANY_TRANSACTIONS = 1000
 DEAD_ROWS_SHARE, FEWEST_DEAD_ROWS = 0.5, 20_000
 # Helpers of a server start with it, within moments; later means that it recovered from a crash.
 RESTART_SECONDS = 3.0
@@ -40,6 +43,7 @@ def database_facts(evidence: Evidence) -> Iterator[Fact]:
     yield from _limits(evidence)
     yield from _locks(evidence)
     yield from _shape(evidence)
+    yield from _rules(evidence)
     yield from _upkeep(evidence)
     yield from _restarts(evidence)
 
@@ -366,16 +370,36 @@ def _shape(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _missing_columns(found: Any) -> list[str]:
-    if not found:
-        return []
     there: dict[str, set[str]] = {}
-    for row in found:
+    for row in found or ():
         there.setdefault(row.title, set()).add(row.name)
     return sorted(
         f"{table}.{name}"
-        for table, wanted in expected_columns().items()
-        for name in wanted - there.get(table, set())
+        for table, names in there.items()
+        for name in expected_names("column")[table] - names
     )
+
+
+def _rules(evidence: Evidence) -> Iterator[Fact]:
+    """Tables that are gone, and checks, triggers and policies that the migrations did not make."""
+    rows, source = evidence.rows.get("rules_of_tables"), evidence.source("rules_of_tables")
+    there = {row.relation for row in rows or () if row.kind == "table"}
+    gone = sorted(set(OWN_TABLES) - there) if there else []
+    yield Fact(
+        "database.tables_missing", "query", None if rows is None else bool(gone),
+        f"Tables that the worker needs are not there: {', '.join(gone) or 'none'}.", gone, [], source, symptom=True, severe=True,
+    )  # fmt: skip
+    strange = [row for row in rows or () if row.kind != "table" and row.name not in expected_names(row.kind)[row.relation]]  # fmt: skip
+    checks = [f"{row.relation}.{row.name}" for row in strange if row.kind == "constraint"]
+    yield Fact(
+        "database.constraints_of_others", "record", None if rows is None else bool(checks),
+        f"Constraints on our tables that no migration of ours made: {', '.join(checks) or 'none'}.", checks, [], source, clue=True,
+    )  # fmt: skip
+    others = [f"{row.kind} {row.name} on {row.relation}" for row in strange if row.kind != "constraint"]  # fmt: skip
+    yield Fact(
+        "database.rules_of_others", "record", None if rows is None else bool(others),
+        f"Triggers and policies on our tables that no migration of ours made: {', '.join(others) or 'none'}.", others, [], source, clue=True,
+    )  # fmt: skip
 
 
 def _upkeep(evidence: Evidence) -> Iterator[Fact]:
@@ -409,6 +433,17 @@ def _upkeep(evidence: Evidence) -> Iterator[Fact]:
         "An old transaction keeps dead rows from being removed.",
         subject=_oldest(oldest),
     )
+    snapshot, asked = evidence.row("snapshot"), evidence.source("snapshot")
+    yield Fact(
+        "database.snapshot_held", "query", None if snapshot is None else snapshot.transactions_behind >= MANY_TRANSACTIONS,
+        f"{snapshot.transactions_behind if snapshot else 0} transactions began since the oldest that still runs: dead rows since then cannot be removed.",
+        snapshot.transactions_behind if snapshot else None, MANY_TRANSACTIONS, asked,
+    )  # fmt: skip
+    yield Fact(
+        "database.autovacuum_off", "query", None if snapshot is None else snapshot.autovacuum == "off",
+        "Autovacuum is switched off." if snapshot and snapshot.autovacuum == "off" else "Autovacuum is on.",
+        snapshot.autovacuum if snapshot else None, "on", f"{asked}: autovacuum",
+    )  # fmt: skip
     running = evidence.row("running_statements")
     yield Fact("database.statements_slow", "query", None if running is None else running.statements > 0,
                "Statements have run for longer than a second, and wait for no lock.", running.longest_seconds if running else None, 1.0, evidence.source("running_statements"))  # fmt: skip
@@ -433,9 +468,12 @@ def _restarts(evidence: Evidence) -> Iterator[Fact]:
         f"{grown} deadlocks more were counted while this was looked at." if grown else "No deadlock was counted while this was looked at.",
         grown, 0, evidence.source("deadlocks"), symptom=True,
     )  # fmt: skip
-    if times is None or times.checkpointer_started_at is None:
-        return  # this role may not see the server's helpers
-    helper = times.checkpointer_started_at
+    if times is None:
+        return
+    # An ordinary role may not see the server's helpers; a crash sets the statistics back as well.
+    helper = times.checkpointer_started_at or times.statistics_since
+    if helper is None:
+        return
     late = (helper - times.started_at).total_seconds() > RESTART_SECONDS
     yield Fact(
         "database.recovered_from_a_crash", "connect", late and times.now - helper < RECENT_CRASH,
@@ -443,11 +481,24 @@ def _restarts(evidence: Evidence) -> Iterator[Fact]:
         helper, times.started_at, source, symptom=True, severe=True,
     )  # fmt: skip
     since = times.statistics_since
-    together = since is not None and abs((since - helper).total_seconds()) < STATISTICS_SECONDS
+    together = (
+        times.checkpointer_started_at is not None
+        and since is not None
+        and abs((since - helper).total_seconds()) < STATISTICS_SECONDS
+    )
     yield Fact(
         "database.statistics_began_with_it", "connect", late and together,
         "The server's statistics begin at the same moment: they were lost in the crash.",
         since, helper, f"{source}: pg_stat_bgwriter",
+    )  # fmt: skip
+    sessions = evidence.rows.get("worker_sessions", ())
+    oldest = max((row.age_seconds for row in sessions), default=None)
+    up_seconds = (times.now - helper).total_seconds()
+    yield Fact(
+        "database.sessions_all_new", "connect",
+        late and oldest <= up_seconds + RESTART_SECONDS if oldest is not None else None,
+        "All sessions of workers began after that moment: those before were dropped.",
+        _rounded(oldest), round(up_seconds, 1), evidence.source("worker_sessions"),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 import psycopg2.errors
@@ -27,12 +28,11 @@ from runbook_lib.health.context import Context
 from runbook_lib.health.probes.database import probe_entrance
 from runbook_lib.health.probes.tables import NEEDED_RIGHTS
 from runbook_lib.health.registry import View
-from runbook_lib.health.relations import JOB_COLUMN_TYPES, RUN_COLUMN_TYPES
 from runbook_lib.health.side_by_side import run_probes
 from runbook_lib.health.sources import Sources
 from runbook_lib.health.survey import survey
 from runbook_lib.settings import Settings
-from runbook_lib.triage.process_table import states_of, watch_workers
+from runbook_lib.triage.process_table import ProcessSeen, activity_of, states_of, watch_workers
 
 # All of it together; what a stalled dependency holds up is given up then.
 DEADLINE_SECONDS = 8.0
@@ -123,18 +123,34 @@ def collect(context: Context, *, deadline_seconds: float = DEADLINE_SECONDS) -> 
         own.close()
     texts = {name: question.text(context.sources) for name, question in asked.items()}
     evidence = _gathered(found, round(time.monotonic() - started, 2))
-    return _with_this_host(replace(evidence, statements=texts))
+    return _with_this_host(replace(evidence, statements=texts), _port(context))
 
 
-def _with_this_host(evidence: Evidence) -> Evidence:
+def _port(context: Context) -> int | None:
+    database = context.sources.pipeline
+    return (
+        None if isinstance(database, UnavailableDatabase) else urlsplit(database.url).port or 5432
+    )
+
+
+def _lives_and_is_silent(row: Any, processes: Sequence[ProcessSeen]) -> bool:
+    there = ProcessSeen(row.host, row.pid, "alive") in processes
+    return there and not row.stopped and bool(row.silent_seconds > SILENT_SECONDS)
+
+
+def _with_this_host(evidence: Evidence, database_port: int | None) -> Evidence:
     """With what only this host can tell of what was answered: processes, and room on its disks."""
     processes = [
         *states_of(evidence.rows.get("workers", ()), b"worker"),
         *states_of(evidence.rows.get("schedulers", ()), b"schedule"),
     ]
+    silent = [row.pid for row in evidence.rows.get("workers", ()) if _lives_and_is_silent(row, processes)]  # fmt: skip
+    activity = activity_of(silent, database_port) if database_port else []
     directories = [row.directory for row in evidence.rows.get("tablespaces", ())]
     room = [Room(directory, free_percent(directory)) for directory in directories]
-    return replace(evidence, rows={**evidence.rows, "processes": processes, "room": room})
+    return replace(
+        evidence, rows={**evidence.rows, "processes": processes, "activity": activity, "room": room}
+    )
 
 
 def _without_starting(context: Context) -> Sources:
@@ -206,6 +222,7 @@ def questions(context: Context) -> dict[str, Question]:
         "completed_without_post": Question(_SQL["completed_without_post"]),
         "overlapping_attempts": Question(_SQL["overlapping_attempts"]),
         "table_locks": Question(_SQL["table_locks"], {"tables": locked}),
+        "snapshot": Question(_SQL["snapshot"]),
         "server_times": Question(_SQL["server_times"]),
         "table_statistics": Question(_SQL["table_statistics"], {"tables": tables}),
         "running_statements": Question(_SQL["running_statements"]),
@@ -233,11 +250,13 @@ def _of_our_own(schema: str) -> dict[str, Question]:
         "worker_sessions": Question(_SQL["worker_sessions"]),
         "pauses": Question(_QUEUE["pauses"]),
         "in_flight_by_provider": Question(_QUEUE["in_flight_by_provider"]),
+        "attempts_without_a_row": Question(_SQL["attempts_without_a_row"]),
+        "rules_of_tables": Question(_SQL["rules_of_tables"], {"tables": list(OWN_TABLES)}),
         "limited_providers": Question(_SQL["limited_providers"]),
         "recent_changes": Question(_SQL["recent_changes"]),
         "recent_articles": Question(_SQL["recent_articles"]),
         "indexes": Question(_SQL["indexes"], {"table": "content_jobs"}),
-        "columns": Question(_SQL["columns"], {"tables": ["content_jobs", "job_runs"]}),
+        "columns": Question(_SQL["columns"], {"tables": list(OWN_TABLES)}),
         "status_rules": Question(_SQL["status_rules"], {"table": "content_jobs"}),
         "rights_of_workers": Question(_SQL["rights_of_workers"], rights),
     }
@@ -267,14 +286,6 @@ def free_percent(directory: str) -> float | None:
     except OSError:
         return None
     return round(100 * usage.free / usage.total, 1) if usage.total else None
-
-
-def expected_columns() -> dict[str, frozenset[str]]:
-    """The columns without which our own statements fail."""
-    return {
-        "content_jobs": frozenset(JOB_COLUMN_TYPES) - {"job_key"},
-        "job_runs": frozenset(RUN_COLUMN_TYPES) - {"job_key"},
-    }
 
 
 # From answers to evidence. A statement's rows travel as the details of a check.

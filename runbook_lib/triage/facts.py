@@ -26,7 +26,7 @@ class Fact:
     `value` beside `threshold` is the figure behind it; `source` names the statement or probe from which
     anybody can have it again. `symptom`: where it holds, the layer does not do its work, whatever the
     cause; `severe` says that jobs stop or get lost by it. `subject` names whom it is about: a worker, the
-    process of a session, a job, a category.
+    process of a session, a job, a category. `clue`: no trouble by itself; told where no cause is known.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Fact:
     symptom: bool = False
     severe: bool = False
     subject: Mapping[str, Any] = field(default_factory=dict)
+    clue: bool = False
 
     def cited(self) -> dict[str, Any]:
         """As a line of evidence: the statement or probe, the figure and what it is measured by."""
@@ -68,6 +69,10 @@ class Facts:
 
     def holding(self, names: Iterable[str]) -> list[Fact]:
         return [self.by_name[name] for name in names if self.holds(name)]
+
+    def clues(self) -> list[Fact]:
+        """What is no trouble by itself, and may be the reason where no cause is known."""
+        return [fact for fact in self if fact.clue and fact.holds]
 
     def symptoms(self) -> list[Fact]:
         """What holds and is a symptom, from the outermost layer on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from runbook_lib.credentials.masking import one_line
 from runbook_lib.pipeline.failures import FAILURE_CLASSES, Fault
 from runbook_lib.triage.attempts import (
     SOURCE,
@@ -33,6 +34,7 @@ FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
 NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
 # So unlikely by chance, that failures are those of one worker or one category.
 CHANCE = 0.01
+ERROR_CHARACTERS = 200
 SCOPE_SHARE = 0.8
 
 
@@ -65,6 +67,7 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
         words = (
             f"{seen.attempts} of the {seen.of} newest attempts failed as {name}: {_meaning(name)}"
         )
+        words += _told(seen.rows[0])
         if not suffers and not seen.since_success:
             words += " All of their jobs are done: retries took it up."
         holds = seen.going_on and (suffers or seen.since_success > 0)
@@ -100,6 +103,13 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
     return any(row.error_class == seen.error_class for row in waiting) or any(
         row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
     )
+
+
+def _told(row: Any) -> str:
+    """What the other side said at the newest of them: a class alone keeps back what a person needs."""
+    told = [str(part) for part in (row.http_status, row.provider_code, row.sqlstate) if part]
+    error = one_line(str(row.error or ""), ERROR_CHARACTERS)
+    return f" The newest: {' '.join([*told, error]).strip()}." if told or error else ""
 
 
 def _struck(seen: ClassSeen) -> dict[str, Any]:
@@ -149,7 +159,7 @@ def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterato
         layer = _layer_of_rows(attempts.failures) if name != "queue.last_success" else "record"
         holds = None if check is None or not check.answered else check.verdict == "critical"
         yield Fact(f"check.{name}", layer, holds, words, check.value if check else None, check.threshold if check else None,
-                   (check.source if check else "") or name, symptom=True, severe=True)  # fmt: skip
+                   (check.source if check else "") or name, symptom=name == "queue.last_success", severe=True)  # fmt: skip
     deadlocks = [
         row
         for row in attempts.all

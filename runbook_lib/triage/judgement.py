@@ -65,7 +65,7 @@ def judge(facts: Facts, causes: Sequence[Cause] = CAUSES) -> Judgement:
         return Judgement("fault", tuple(found), found[0].cause.layer, _unexplained(symptoms, found))
     serious = [fact for fact in symptoms if fact.severe or fact.name.startswith("failing.")]
     if serious and not found:
-        return Judgement("unknown", (), _narrowed(serious), tuple(symptoms))
+        return Judgement("unknown", (), _narrowed(serious), (*symptoms, *facts.clues()))
     if found:
         return Judgement("watch", tuple(found), found[0].cause.layer, _unexplained(symptoms, found))
     return Judgement("watch" if symptoms else "healthy", (), None, tuple(symptoms))

@@ -13,6 +13,7 @@ from typing import Any
 SOURCE = "process table of this host"
 # So long new processes are looked for where no worker gives a sign of life, so often a second.
 WATCH_SECONDS, LOOKS_A_SECOND = 3.0, 10.0
+ACTIVITY_SECONDS = 0.6
 _PROCESSES = Path("/proc")
 
 
@@ -34,6 +35,15 @@ class Watched:
     began: int
     ended: int
     lasted: int
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a process did in a moment. `unacknowledged_bytes`: sent to the database, and no receipt came."""
+
+    pid: int
+    context_switches: int
+    unacknowledged_bytes: int
 
 
 def states_of(rows: Iterable[Any], word: bytes) -> list[ProcessSeen]:
@@ -72,6 +82,50 @@ def watch_workers(seconds: float = WATCH_SECONDS) -> Watched:
         everyone |= present
         ended |= everyone - present
     return Watched(seconds, len(everyone), len(everyone - first), len(ended), len(first & present))
+
+
+def activity_of(pids: Iterable[int], port: int) -> list[Activity]:
+    """What processes did while they were looked at, and what they sent to a port without a receipt."""
+    before = {pid: _context_switches(pid) for pid in pids}
+    if not before:
+        return []
+    time.sleep(ACTIVITY_SECONDS)
+    return [
+        Activity(pid, after - count, _unacknowledged_bytes(pid, port))
+        for pid, count in before.items()
+        if count is not None and (after := _context_switches(pid)) is not None
+    ]
+
+
+def _context_switches(pid: int) -> int | None:
+    """Of all its threads: one that waits in C for ever makes none."""
+    try:
+        return sum(
+            int(line.split()[1])
+            for status in (_PROCESSES / str(pid) / "task").glob("*/status")
+            for line in status.read_text("ascii", "replace").splitlines()
+            if line.startswith(("voluntary_ctxt", "nonvoluntary_ctxt"))
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def _unacknowledged_bytes(pid: int, port: int) -> int:
+    """What waits in the send queues of its connections to a port (the kernel's own table)."""
+    try:
+        own = {os.readlink(file) for file in (_PROCESSES / str(pid) / "fd").iterdir()}
+        lines = [
+            line.split()
+            for name in ("tcp", "tcp6")
+            for line in (_PROCESSES / str(pid) / "net" / name).read_text("ascii").splitlines()[1:]
+        ]
+    except OSError:
+        return 0
+    return sum(
+        int(words[4].split(":")[0], 16)
+        for words in lines
+        if f"socket:[{words[9]}]" in own and int(words[2].split(":")[1], 16) == port
+    )
 
 
 def _worker_processes() -> Iterator[int]:

@@ -14,9 +14,12 @@ from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
 
 SLOWER_FACTOR = 1.8
+# A difference that chance makes once in a thousand comparisons.
+CERTAIN_DEVIATIONS = 3.0
 SLOWER_WRITING_SECONDS, SLOWER_PUBLISHING_SECONDS = 3.0, 3.0
 LONG_IN_PROCESSING_SECONDS, LONG_FACTOR = 120.0, 3.0
 FEWEST_POSTS_MISSING = 2
+FEWEST_UNTOLD = 2
 
 
 def queue_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
@@ -36,6 +39,7 @@ def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterat
             found is not None
             and found[0] >= SLOWER_FACTOR * found[1]
             and found[0] - found[1] >= more
+            and found[2] >= CERTAIN_DEVIATIONS
         )
         yield Fact(f"{stage}.slower_than_before", layer, slower if answered and found else (None if not answered else False),
                    f"{stage.capitalize()} takes {found[0]:.1f} s, before it took {found[1]:.1f} s (medians)." if found else f"There are too few durations of {stage} to compare.",
@@ -79,6 +83,12 @@ def _jobs(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[Fa
     overlaps = evidence.rows.get("overlapping_attempts")
     yield Fact("jobs.given_out_twice", "claim", bool(overlaps) if overlaps is not None else None, f"{len(overlaps or ())} attempts of one job ran at the same time at two workers.",
                len(overlaps or ()), 1, evidence.source("overlapping_attempts"), symptom=True, severe=True)  # fmt: skip
+    untold = evidence.rows.get("attempts_without_a_row")
+    yield Fact(
+        "jobs.attempts_without_a_row", "claim", None if untold is None else len(untold) >= FEWEST_UNTOLD,
+        f"{len(untold or ())} jobs had attempts of which no row tells: each of ours leaves one, so somebody else took them away.",
+        len(untold or ()), FEWEST_UNTOLD, evidence.source("attempts_without_a_row"), symptom=True, severe=True,
+    )  # fmt: skip
     yield from _killers(evidence, attempts, answered)
 
 
@@ -89,10 +99,12 @@ def _killers(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
         if row.status == "lost":
             lost.setdefault(row.job_id, set()).add(str(row.worker))
     job, workers = max(lost.items(), key=lambda item: len(item[1]), default=(None, set()))
-    yield Fact("jobs.one_job_loses_workers", "data", len(workers) >= 2 if answered else None,
-               f"{len(workers)} workers vanished one after another on the job {job}." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True, subject={"job_id": job} if job else {})  # fmt: skip
     others = {row.job_id for row in attempts.all if row.status == "lost"} - {job}
-    yield Fact("jobs.others_keep_workers", "data", not others or len(others) * 2 < len(workers) if answered and job else None,
+    alone = not others or len(others) * 2 < len(workers)
+    # Where several jobs lose the same workers, it is the workers: each new one takes the same jobs first.
+    yield Fact("jobs.one_job_loses_workers", "data", len(workers) >= 2 and alone if answered else None,
+               f"{len(workers)} workers vanished one after another on the job {job}, and on hardly another." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True, subject={"job_id": job} if job else {})  # fmt: skip
+    yield Fact("jobs.others_keep_workers", "data", alone if answered and job else None,
                "Other jobs lose no worker.", len(others), 1, SOURCE)  # fmt: skip
     rows = evidence.rows.get("in_processing")
     counted = max(

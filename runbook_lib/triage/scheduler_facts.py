@@ -32,4 +32,4 @@ def scheduler_facts(evidence: Evidence) -> Iterator[Fact]:
         None if absent is None or not absent.answered else absent.verdict in ("warning", "critical")
     )
     yield Fact("scheduler.runs_absent", "scheduler", missing, absent.message if absent else "Whether runs are absent is not known.", absent.value if absent else None, absent.threshold if absent else None,
-               (absent.source if absent else None) or "scheduler.absent_runs")  # fmt: skip
+               (absent.source if absent else None) or "scheduler.absent_runs", symptom=True)  # fmt: skip

@@ -19,6 +19,8 @@ CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
 STANDING_SECONDS, STANDING_FACTOR = 180.0, 3.0
 HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
+# Any living worker sweeps within a second or a few.
+UNSWEPT_SECONDS = 15.0
 
 
 def worker_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
@@ -170,6 +172,13 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         JUST_SECONDS,
         source,
     )
+    unswept = [row for row in expired if row.lease_left_seconds < -UNSWEPT_SECONDS]
+    able = bool(alive_workers(evidence))
+    yield Fact(
+        "jobs.leases_not_swept", "record", bool(unswept) and able if "in_processing" in evidence.rows else None,
+        f"{len(unswept)} jobs have a lease that ran out long ago, and the workers that live do not take them back.",
+        len(unswept), 0, evidence.source("in_processing"), symptom=True, severe=True,
+    )  # fmt: skip
     yield Fact("jobs.leases_expired", "workers", bool(expired) if "in_processing" in evidence.rows else None, f"{len(expired)} jobs in processing have a lease that ran out.",
                len(expired), 0, evidence.source("in_processing"), symptom=True)  # fmt: skip
     states = {row.worker: evidence.process_state(row) for row in silent}
@@ -210,6 +219,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         1,
         looked,
     )
+    yield from _activity(evidence)
     yield from _sessions(evidence, [worker for worker, state in states.items() if state in (None, "alive")])  # fmt: skip
     recent = [row for row in attempts.recent if row.status == "lost"]
     yield Fact(
@@ -236,6 +246,22 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     )
 
 
+def _activity(evidence: Evidence) -> Iterator[Fact]:
+    """What a silent worker's process does on this host: nothing at all, or it sends and gets no receipt."""
+    rows = evidence.rows.get("activity")
+    still = [row for row in rows or () if row.context_switches == 0]
+    unread = [row for row in rows or () if row.unacknowledged_bytes > 0]
+    yield Fact(
+        "workers.process_does_nothing", "workers", bool(still) if rows else None,
+        "The silent worker's process did not run for a moment while it was looked at.", len(still), 0, PROCESSES,
+    )  # fmt: skip
+    yield Fact(
+        "workers.unacknowledged_data", "connect", bool(unread) if rows is not None else None,
+        "What a silent worker sent to the database is not acknowledged: its connection leads nowhere.",
+        max((row.unacknowledged_bytes for row in unread), default=0), 0, "connections of this host's processes", symptom=True, severe=True,
+    )  # fmt: skip
+
+
 def _sessions(evidence: Evidence, living: Sequence[str]) -> Iterator[Fact]:
     """What the workers' sessions do tells a worker that stands still from one that the database keeps waiting."""
     rows, source = evidence.rows.get("worker_sessions"), evidence.source("worker_sessions")
@@ -253,7 +279,7 @@ def _sessions(evidence: Evidence, living: Sequence[str]) -> Iterator[Fact]:
         len(quiet), 0, source,
     )  # fmt: skip
     yield Fact(
-        "workers.try_in_vain", "record", bool(living) and len(busy) > alive if rows is not None else None,
+        "workers.try_in_vain", "record" if evidence.rows.get("in_processing") else "claim", bool(living) and len(busy) > alive if rows is not None else None,
         f"{len(busy)} sessions of workers are busy, and of only {alive} workers a sign of life arrives: what they write is refused or held up.",
         len(busy), alive, source, symptom=True, severe=True,
     )  # fmt: skip
