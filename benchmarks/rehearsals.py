@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks import figures
 from benchmarks.rehearsals_page import write_page
-from benchmarks.rehearsals_table import measures, misses
+from benchmarks.rehearsals_table import answered, measures, misses
 from runbook_lib.rehearsal import trials
 from runbook_lib.rehearsal.broken_states import BLACK_HOLES, BROKEN
 from runbook_lib.rehearsal.catalogue import (
@@ -194,7 +194,7 @@ def told(row: dict[str, Any]) -> str:
     name = f"{row['kind']:10} {row['name']:28} seed {row['seed']}"
     if row["right"] is None:
         return f"{name}  not staged: {row['problem']}"
-    answer = ", ".join(row["found"]) or f"{row['verdict']}, layer {row['layer']}"
+    answer = answered(row)
     also = "".join(
         f"  {word}: {row[word]}" for word in ("problems", "action_problem", "harm") if row.get(word)
     )

@@ -25,6 +25,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th.n { text-align: right; }
 td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; } .none { color: var(--none); }
 @media (prefers-color-scheme: dark) { :root { --good: #5bd27a; --bad: #ff8a80; --none: #a8a8a8; } }
@@ -32,7 +33,7 @@ td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-num
 .seed { border: 1px solid currentColor; border-radius: .3rem; padding: 0 .4rem; font-size: .85rem; }
 ul { padding-left: 1.2rem; } li { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
-  thead { position: absolute; left: -100vw; }
+  thead { display: none; }
   tr { display: block; border-bottom: 1px solid var(--line); padding: .5rem 0; }
   td, td.n { display: grid; grid-template-columns: 7rem minmax(0, 1fr); border: 0; padding: .15rem 0; text-align: left; white-space: normal; }
   td::before { content: attr(data-name); color: var(--none); }
@@ -131,7 +132,10 @@ def _seconds(rows: Sequence[Row], name: str) -> str:
 def _table(
     names: Sequence[str], lines: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()
 ) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    head = "".join(
+        f'<th scope="col"{" class=n" if number in numbers else ""}>{name}</th>'
+        for number, name in enumerate(names)
+    )
     body = "".join(
         "<tr>"
         + "".join(

@@ -72,7 +72,8 @@ def title(row: Row) -> str:
 
 def answered(row: Row) -> str:
     """What triage said: the causes, or the verdict with its layer."""
-    return " + ".join(row["found"]) or f"{row['verdict']}, layer {row['layer']}"
+    layer = f", layer {row['layer']}" if row["layer"] else ""
+    return " + ".join(row["found"]) or f"{row['verdict']}{layer}"
 
 
 def _right(row: Row) -> bool:

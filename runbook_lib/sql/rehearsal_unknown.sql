@@ -48,12 +48,23 @@ $$;
 -- Row-level security without a policy: the role sees no job at all.
 ALTER TABLE content_jobs ENABLE ROW LEVEL SECURITY;
 
--- name: topics_must_be_short
--- A rule of somebody's for topics: whatever changes a job is refused.
-ALTER TABLE content_jobs ADD CONSTRAINT content_jobs_topic_short CHECK (length(topic) < 3) NOT VALID;
+-- name: shift_the_past
+-- What was done was done so many minutes earlier: since then nothing was.
+WITH runs AS (
+    UPDATE job_runs
+    SET execution_time = execution_time - make_interval(mins => %(minutes)s), started_at = started_at - make_interval(mins => %(minutes)s),
+        completed_at = completed_at - make_interval(mins => %(minutes)s)
+), jobs AS (
+    UPDATE content_jobs
+    SET created_at = created_at - make_interval(mins => %(minutes)s), updated_at = updated_at - make_interval(mins => %(minutes)s),
+        completed_at = completed_at - make_interval(mins => %(minutes)s)
+    WHERE status = 'completed'
+)
+UPDATE workers
+SET started_at = started_at - make_interval(mins => %(minutes)s + 60);
 
--- name: oldest_due_seconds
--- For how long the oldest job that is due has waited; 0 when none does.
-SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::double precision
-FROM content_jobs
-WHERE status = 'pending' AND run_at IS NULL;
+-- name: jobs_of_before
+-- Jobs that came so many minutes ago and wait.
+INSERT INTO content_jobs (topic, category, source, created_at, updated_at)
+SELECT 'How to keep plant ' || number, 'News', 'rehearsal', now() - make_interval(mins => %(minutes)s), now() - make_interval(mins => %(minutes)s)
+FROM generate_series(1, %(count)s) AS number;
