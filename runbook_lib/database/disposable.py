@@ -6,11 +6,11 @@ For scenes, benchmarks and trials.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -65,11 +65,15 @@ class DisposableServer:
 
 @contextmanager
 def disposable_server(
-    server_settings: Mapping[str, str] | None = None,
+    server_settings: Mapping[str, str] | None = None, home: Path | None = None
 ) -> Iterator[DisposableServer]:
-    """Starts a server and stops it at the end; nothing of the caller's is touched."""
-    with tempfile.TemporaryDirectory(prefix="runbook-disposable-") as directory:
-        home = Path(directory)
+    """Starts a server and stops it at the end; nothing of the caller's is touched.
+
+    Whoever names a `home` removes it, too.
+    """
+    with ExitStack() as stack:
+        if home is None:
+            home = Path(stack.enter_context(TemporaryDirectory(prefix="runbook-disposable-")))
         url, hold = embedded.acquire(home, server_settings=server_settings)
         try:
             yield DisposableServer(url, home)

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import NotFoundError
-from runbook_lib.settings import PROJECT_DIRECTORY
+from runbook_lib.settings import PROJECT_DIRECTORY, environment_without_callers
 
 HOMES = PROJECT_DIRECTORY / ".runbook" / "rehearsals"
 STATE, ALIVE, LOG = "rehearsal.json", "alive", "keeper.log"
+# What the engineer's commands are given, and what those that check are: a fault may stand between the two.
+LOOKING, KEPT = "looking.json", "kept.json"
+STAGED = "staged"
 
 
 @dataclass
 class State:
-    """A practice. `phase`: staging, staged, repairing, repaired, failed, ended."""
+    """A practice. `phase`: staging, staged, repaired, failed, ended."""
 
     fault: str
     seed: int = 0
@@ -30,11 +33,19 @@ class State:
     actor: str = ""
     phase: str = "staging"
     problem: str = ""
+    surprise: bool = False
+    alert: str = ""
+    decoy: str | None = None
+    keeper_pid: int | None = None
     begun_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     alerted_at: str | None = None
     repaired_at: str | None = None
     found: list[str] = field(default_factory=list)
     found_at: str | None = None
+    hints: int = 0
+    # As it was when the alert came: the limits of each provider, and how many jobs there were.
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: int = 0
 
 
 class Home:
@@ -80,6 +91,19 @@ class Home:
                 setattr(state, name, value)
             self.write(state)
             return state
+
+    def write_settings(self, looking: dict[str, str], kept: dict[str, str]) -> None:
+        """The variables of the staged system, as the engineer has them and as they are."""
+        for name, variables in ((LOOKING, looking), (KEPT, kept)):
+            draft = self.directory / f"{name}.draft"
+            draft.write_text(json.dumps(variables), "utf-8")
+            draft.replace(self.directory / name)
+
+    def environment(self, which: str = LOOKING) -> dict[str, str]:
+        """What a process of the practice gets: nothing of the caller's, and the staged system's variables."""
+        file = self.directory / which
+        variables = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        return {**environment_without_callers(self.directory), **variables}
 
     def ask(self, what: str) -> None:
         """Leaves a wish for the keeper: `repair` or `end`."""

@@ -9,19 +9,19 @@ from runbook_lib.database import Database
 from runbook_lib.database.statements import load
 
 if TYPE_CHECKING:
-    from runbook_lib.rehearsal.practice import Outcome
+    from runbook_lib.rehearsal.outcome import Outcome
 
 _SQL = load("rehearsal")
 
 
 def record(
-    database: Database, outcome: Outcome, result: str, *, procedure: str, actor: str, begun_at: str
+    database: Database, outcome: Outcome, *, procedure: str, actor: str, begun_at: str
 ) -> None:
     """One rehearsal, in the workbench's own database."""
     with database.transaction() as transaction:
         transaction.run(
             _SQL["record_rehearsal"], fault=outcome.fault, procedure=procedure, actor=actor, begun_at=begun_at,
-            result=result, found=list(outcome.found), truth=list(outcome.truth),
+            result=outcome.result, found=list(outcome.found), truth=list(outcome.truth),
             seconds_to_found=outcome.seconds_to_found, details=json.dumps(outcome.as_dictionary()),
         )  # fmt: skip
 

@@ -150,7 +150,10 @@ class Scene:
         """That worker stopped in order, at its last sign of life."""
         self.execute(_WORKERS_SQL["stop_worker"], worker=worker)
 
-    def add(self, count: int = 6, *, topic: str | None = None, category: str = "News") -> None:
+    def add(
+        self, count: int = 6, *, topic: str | None = None, category: str = "News",
+        deadline_seconds: float | None = None,
+    ) -> None:  # fmt: skip
         """Jobs that can be claimed at once, each about something else: articles too alike are refused."""
         topics = []
         for _ in range(count):
@@ -160,7 +163,7 @@ class Scene:
                 WORK[self._added // len(PLANTS) % len(WORK)],
             )
             topics.append(f"{topic or 'How to'} {work} {plant} {self._added}")
-        with self.database.transaction() as transaction:
+        with self.database.transaction(deadline_seconds=deadline_seconds) as transaction:
             transaction.run(_SQL["add_jobs"], topics=topics, category=category)
 
     @contextmanager
@@ -211,10 +214,15 @@ class Scene:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """The environment for a process that is to have these settings, and nothing of the caller's."""
+    return {**environment_without_callers(settings.runbook_home), **as_environment(settings)}
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """What was set, as variables, secrets included."""
     given = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         if value is not None:
             told = value.get_secret_value() if isinstance(value, SecretStr) else value
             given[name.upper()] = str(told)
-    return {**environment_without_callers(settings.runbook_home), **given}
+    return given

@@ -79,26 +79,61 @@ VALUES (%(fault)s, %(procedure)s, %(actor)s, %(begun_at)s, %(result)s, %(found)s
 
 -- name: rehearsals
 -- The newest rehearsals.
-SELECT fault, procedure, actor, begun_at, ended_at, result, found, truth,
-    extract(epoch FROM ended_at - begun_at)::double precision / 60 AS minutes
+SELECT fault, procedure, actor, begun_at, ended_at, result, found, truth, seconds_to_found,
+    extract(epoch FROM ended_at - begun_at)::double precision / 60 AS minutes,
+    coalesce((details ->> 'hints')::integer, 0) AS hints,
+    coalesce(details -> 'procedures', to_jsonb(ARRAY[procedure])) AS procedures,
+    coalesce(details -> 'harm', '[]') AS harm
 FROM rehearsals
 ORDER BY ended_at DESC
 LIMIT %(count)s;
 
 -- name: last_proven
--- Of each procedure the newest rehearsal that passed: when, by whom, and in how many minutes.
-SELECT DISTINCT ON (procedure) procedure, fault, actor, ended_at,
-    extract(epoch FROM ended_at - begun_at)::double precision / 60 AS minutes
+-- Of each procedure the newest rehearsal that passed and in which it was run: when, by whom, in how many minutes.
+SELECT DISTINCT ON (used.procedure) used.procedure, rehearsals.fault, rehearsals.actor, rehearsals.ended_at,
+    extract(epoch FROM rehearsals.ended_at - rehearsals.begun_at)::double precision / 60 AS minutes,
+    extract(epoch FROM now() - rehearsals.ended_at)::double precision / 86400 AS days
 FROM rehearsals
-WHERE result = 'passed'
-ORDER BY procedure, ended_at DESC;
+CROSS JOIN LATERAL (
+    SELECT jsonb_array_elements_text(rehearsals.details -> 'procedures') AS procedure
+    UNION
+    SELECT rehearsals.procedure
+    WHERE NOT rehearsals.details ? 'procedures'
+) AS used
+WHERE rehearsals.result = 'passed'
+ORDER BY used.procedure, rehearsals.ended_at DESC;
 
 -- name: actions_since
--- What was done by people in the disposable system.
-SELECT action, target, outcome, actor
+-- What was done by people in the disposable system, with what a planned change did to its rows.
+SELECT action, target, outcome, actor, before, after,
+    (
+        SELECT jsonb_agg(jsonb_build_object('key', row_key, 'before', before, 'after', after))
+        FROM change_rows
+        WHERE change_rows.change_id = admin_actions.change_id AND change_rows.outcome = 'changed'
+    ) AS changed
 FROM admin_actions
 WHERE acted_at >= %(since)s AND actor <> 'rehearsal'
 ORDER BY acted_at;
+
+-- name: procedures_run_since
+-- Which procedures were run whole in the disposable system.
+SELECT DISTINCT procedure
+FROM notebook_runs
+WHERE started_at >= %(since)s AND status = 'succeeded' AND trigger <> 'schedule'
+ORDER BY procedure;
+
+-- name: limits_there
+-- The limits as they are.
+SELECT provider, requests_per_minute, burst_requests, concurrency
+FROM provider_limits;
+
+-- name: ended_in_error
+-- Jobs that ended in error, by class.
+SELECT coalesce(error_class, 'unknown') AS error_class, count(*) AS jobs
+FROM content_jobs
+WHERE status = 'error' AND coalesce(error_class, '') <> 'cancelled'
+GROUP BY 1
+ORDER BY 2 DESC;
 
 -- name: standing
 -- What still stands in the way: pauses, and whether a worker gives a sign of life.
