@@ -196,7 +196,12 @@ def test_a_check_is_of_what_the_system_says_and_not_of_what_the_person_does(
             "INSERT INTO admin_actions (actor, action, target, outcome, after) VALUES ('ana', 'sweep', 'expired leases', 'done', '{\"swept\": 3}')"
         )
     named = State(
-        "quota", found=["openai-quota-exhausted"], found_at=LONG_AGO, alerted_at=LONG_AGO, jobs=3
+        "quota",
+        found=["openai-quota-exhausted"],
+        found_at=LONG_AGO,
+        alerted_at=LONG_AGO,
+        begun_at=LONG_AGO,
+        jobs=3,
     )
     outcome = compare(staged, named, TRUTH, 0)
     assert ticks(outcome) == {

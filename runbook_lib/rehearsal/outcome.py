@@ -94,7 +94,7 @@ def compare(home: Home, state: State, truth: Truth, patience_seconds: float) -> 
     with _database(home) as database:
         flowing = _flowing(database, patience_seconds if state.repaired_at else 0)
         standing = _one(database, "standing")
-        ended = _rows(database, "ended_in_error")
+        ended = _rows(database, "ended_in_error", since=state.begun_at)
         actions = done_of(_rows(database, "actions_since", since=since))
         procedures = tuple(row.procedure for row in _rows(database, "procedures_run_since", since=since))  # fmt: skip
     harm = harm_in(actions, truth.causes, state.limits)

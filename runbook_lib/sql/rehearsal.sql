@@ -128,10 +128,10 @@ SELECT provider, requests_per_minute, burst_requests, concurrency
 FROM provider_limits;
 
 -- name: ended_in_error
--- Jobs that ended in error, by class.
+-- Jobs that ended in error since a moment, by class.
 SELECT coalesce(error_class, 'unknown') AS error_class, count(*) AS jobs
 FROM content_jobs
-WHERE status = 'error' AND coalesce(error_class, '') <> 'cancelled'
+WHERE status = 'error' AND coalesce(error_class, '') <> 'cancelled' AND updated_at >= %(since)s
 GROUP BY 1
 ORDER BY 2 DESC;
 
