@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 from foreign_pipeline import BARE, BIGINT_KEYS, UUID_KEYS, as_role
-from pooler import PGBOUNCER, pooler
 from running_sandbox import RunningSandbox
 
 from runbook_lib import cli
@@ -30,6 +29,7 @@ from runbook_lib.health.grants import reading_grants
 from runbook_lib.health.metrics import History
 from runbook_lib.health.performance import performance_review
 from runbook_lib.health.survey import DECLARED, survey
+from runbook_lib.rehearsal.pooler import PGBOUNCER, pooler
 from runbook_lib.settings import Settings
 
 # What a function is asked beside its defaults; a new one is asked by its defaults alone.

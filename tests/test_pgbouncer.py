@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from pooler import PGBOUNCER, pooler
 
 from runbook_lib.database import Database, schema
 from runbook_lib.pipeline.attempt import Completed
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.pipeline.worker import Worker
+from runbook_lib.rehearsal.pooler import PGBOUNCER, pooler
 
 pytestmark = pytest.mark.skipif(
     PGBOUNCER is None, reason="pgbouncer is not installed (apt-get install pgbouncer)"

@@ -13,6 +13,7 @@ from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.healthy_scenes import HEALTHY
 from runbook_lib.rehearsal.network_faults import NETWORK_FAULTS
 from runbook_lib.rehearsal.provider_faults import PROVIDER_FAULTS
+from runbook_lib.rehearsal.server_faults import SERVER_FAULTS
 from runbook_lib.rehearsal.time_faults import CLOCKS_NOT_STAGED, TIME_FAULTS
 from runbook_lib.rehearsal.unknown_faults import UNKNOWN
 from runbook_lib.rehearsal.worker_faults import WORKER_FAULTS
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 CATALOGUE: tuple[Fault, ...] = (
+    *SERVER_FAULTS,
     *DATABASE_FAULTS,
     *PROVIDER_FAULTS,
     *NETWORK_FAULTS,

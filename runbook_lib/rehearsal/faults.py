@@ -18,6 +18,8 @@ from runbook_lib.rehearsal.scene import Scene
 
 Stage = Callable[[Scene], AbstractContextManager[None]]
 Shows = Callable[[Scene], bool]
+# Longer than an article of the sandbox takes, on a busy machine.
+STILL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,22 @@ def failed_as(error_class: str, times: int = 1) -> Shows:
 def failures(times: int) -> Shows:
     """Whether so many attempts failed since the scene began, whatever their class."""
     return lambda scene: scene.failures() >= times
+
+
+def seen_to_work(scene: Scene, jobs: int = 2, seconds: float = 30) -> None:
+    """Jobs that are published before anything happens: a system that never worked would show nothing."""
+    wanted = scene.completed() + jobs
+    scene.add(jobs)
+    scene.until(lambda: scene.completed() >= wanted, "the first articles are published", seconds)
+
+
+def stands_still(scene: Scene) -> bool:
+    """Whether nothing has been published for some seconds, and jobs are there."""
+    counts = scene.counts()
+    return bool(
+        counts.pending + counts.processing > 0
+        and scene.value("seconds_since_completed") >= STILL_SECONDS
+    )
 
 
 def sandbox_fault(

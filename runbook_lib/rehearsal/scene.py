@@ -72,6 +72,12 @@ class Scene:
         self.settings = self.settings.model_copy(update=settings)
         self.looking = self.looking.model_copy(update=settings)
 
+    @property
+    def workers_url(self) -> str:
+        """With which its workers log in at the database."""
+        given = self.settings.database_url
+        return given.get_secret_value() if given else self.database.url
+
     # what is there
 
     def value(self, name: str, **parameters: Any) -> Any:
@@ -80,6 +86,11 @@ class Scene:
     def ask(self, statement: Statement, **parameters: Any) -> Any:
         """The first value of a statement's answer."""
         with self.database.transaction(read_only=True) as transaction:
+            return transaction.value(statement, **parameters)
+
+    def asked(self, statement: Statement, **parameters: Any) -> Any:
+        """The first value of a question of a fault's own."""
+        with self.database.transaction() as transaction:
             return transaction.value(statement, **parameters)
 
     def counts(self) -> Any:
@@ -175,9 +186,7 @@ class Scene:
         )
         with resolve_providers(settings) as providers:
             # As a process of its own has it: sessions are told apart by name.
-            given_url = settings.database_url
-            url = given_url.get_secret_value() if given_url else self.database.url
-            database = Database(url, application_name=service.APPLICATION_NAME)
+            database = Database(self.workers_url, application_name=service.APPLICATION_NAME)
             worker = service.make_worker(settings, database, providers, options, Reporter())
             thread = threading.Thread(target=lambda: worker.run(install_signals=False), daemon=True)
             thread.start()

@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -22,9 +23,10 @@ from runbook_lib.database import embedded
 from runbook_lib.database.binaries import find_binaries
 from runbook_lib.database.connection import Database
 from runbook_lib.database.disposable import NOTHING_SURVIVES, DisposableServer
+from runbook_lib.database.ordinary_user import ordinary_user
 from runbook_lib.database.schema import migrate
 from runbook_lib.database.server import Server
-from runbook_lib.database.statements import load
+from runbook_lib.database.statements import Statement, load
 from runbook_lib.errors import ServiceNotStarted
 
 _SQL = load("rehearsal_database")
@@ -46,6 +48,8 @@ class SceneServer:
         self._server = self._make(self._settings)
         self._port = 0
         self._pid = 0
+        # What is to be given back once the server has been stopped for good.
+        self.at_end = ExitStack()
 
     @property
     def url(self) -> str:
@@ -99,15 +103,39 @@ class SceneServer:
             finally:
                 connection.close()
 
-    def is_standby(self, yes: bool) -> None:
-        """Starts it again as a standby that follows nobody, or as what it was."""
+    def become_standby(self) -> None:
+        """Starts it again as a standby that follows nobody."""
         self.stop()
-        signal_file = self.data / "standby.signal"
-        if yes:
-            signal_file.touch()
-        else:
-            signal_file.unlink(missing_ok=True)
+        self._standby_signal.touch()
         self.start()
+
+    def become_primary(self) -> None:
+        """Starts it again as what it was."""
+        self.stop()
+        self._standby_signal.unlink(missing_ok=True)
+        self.start()
+
+    @property
+    def _standby_signal(self) -> Path:
+        return self.data / "standby.signal"
+
+    def outside_transactions(self, statement: Statement, **parameters: Any) -> None:
+        """A statement that cannot run inside a transaction."""
+        connection = psycopg2.connect(self.url)
+        connection.autocommit = True
+        try:
+            connection.cursor().execute(str(statement), parameters)
+        finally:
+            connection.close()
+
+    def give(self, path: Path) -> None:
+        """Makes the server's account the owner of a folder."""
+        ordinary_user(self.data).give(path)
+
+    def logged(self, words: str) -> int:
+        """How often these words stand in the server's log."""
+        logs = (self.data / "log").glob("*.log")
+        return sum(log.read_text("utf-8", "replace").count(words) for log in logs)
 
     def listens(self, timeout_seconds: float = 1) -> bool:
         """Whether somebody takes connections at its port: asked of the port, and of nothing else."""
@@ -177,4 +205,5 @@ def own_server(home: Path, template: Path | None = None) -> Iterator[SceneServer
         yield server
     finally:
         server.stop()
+        server.at_end.close()
         shutil.rmtree(home, ignore_errors=True)

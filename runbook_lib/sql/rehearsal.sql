@@ -68,6 +68,12 @@ SELECT count(*)
 FROM content_jobs
 WHERE status = 'completed' AND completed_at >= %(since)s;
 
+-- name: seconds_since_completed
+-- How long ago the newest job completed.
+SELECT coalesce(extract(epoch FROM now() - max(completed_at)), 0)::double precision
+FROM content_jobs
+WHERE status = 'completed';
+
 -- name: now
 -- The database's time.
 SELECT now();
