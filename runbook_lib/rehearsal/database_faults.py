@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
+from psycopg2.extras import DictCursor
 from pydantic import SecretStr
 
 from runbook_lib.database.statements import Statement, load
@@ -106,7 +108,17 @@ def _full_pool(scene: Scene) -> Iterator[None]:
 
 
 def _pool_is_full(scene: Scene) -> bool:
-    return is_refused(scene.workers_url, _SQL["is_there"], "query_wait_timeout")
+    """As the pooler says itself: clients wait for a connection to the server; and nothing gets done."""
+    console = urlunsplit(urlsplit(scene.workers_url)._replace(path="/pgbouncer"))
+    connection = psycopg2.connect(console)
+    connection.autocommit = True
+    try:
+        with connection.cursor(cursor_factory=DictCursor) as cursor:
+            cursor.execute(str(_SQL["pools"]))
+            waiting = sum(int(pool["cl_waiting"]) for pool in cursor.fetchall())
+    finally:
+        connection.close()
+    return waiting >= 1 and stands_still(scene)
 
 
 # locks

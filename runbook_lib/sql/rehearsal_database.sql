@@ -276,3 +276,7 @@ ALTER INDEX ALL IN TABLESPACE pg_default SET TABLESPACE small;
 INSERT INTO content_jobs (topic)
 SELECT repeat('room ', 100) || number
 FROM generate_series(1, 2000) AS number;
+
+-- name: pools
+-- The pools of PgBouncer, as its own console tells: how many clients wait in each.
+SHOW POOLS;
