@@ -46,11 +46,7 @@ ALIASES: Mapping[str, str] = {
 }
 
 NOT_STAGED: Mapping[str, str] = {
-    "database-connections-exhausted": "needs a server of its own: the test server's limit is shared",
     "database-statistics-stale-or-bloated": "grows over days",
-    "database-disk-full": "needs a file system of its own (a small tmpfs, as root)",
-    "database-deadlocks": "workers do not deadlock, and leave no row of it",
-    "database-crash-recovery-loop": "killing a backend drops every session of the shared server",
     "openai-key-malformed": "the settings refuse such a key before anything starts",
     "wordpress-certificate-expired": "the sandbox speaks http only",
     "network-half-open": "needs packet filters, as root",

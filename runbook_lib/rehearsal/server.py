@@ -47,7 +47,7 @@ class SceneServer:
         self._settings = {**OWN_SETTINGS, **(settings or {})}
         self._server = self._make(self._settings)
         self._port = 0
-        self._pid = 0
+        self.pid = 0
         # What is to be given back once the server has been stopped for good.
         self.at_end = ExitStack()
 
@@ -69,7 +69,7 @@ class SceneServer:
             self._settings = {**self._settings, **settings}
             self._server = self._make(self._settings)
         state = self._server.start()
-        self._port, self._pid = int(state["port"]), int(state["postmaster_pid"])
+        self._port, self.pid = int(state["port"]), int(state["postmaster_pid"])
 
     def stop(self) -> None:
         """As an administrator does it: every session is ended, then the server."""
@@ -82,16 +82,16 @@ class SceneServer:
 
     def kill(self) -> None:
         """As the system does it when memory is short: nobody is told."""
-        os.kill(self._pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         self._server.stop()  # takes note that it is gone
 
     def freeze(self) -> None:
         """The postmaster stands still: sessions that are open go on, new ones wait for ever."""
-        os.kill(self._pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGCONT)
+            os.kill(self.pid, signal.SIGCONT)
 
     def crash(self) -> None:
         """Kills the process of a session: the server ends all others too, and recovers."""
