@@ -19,10 +19,10 @@ from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.settings import PROJECT_DIRECTORY
 
 _SQL = load("rehearsal_processes")
-BEGIN_SECONDS = 30.0
-USUAL_CONCURRENCY, FAR_TOO_MANY = 4, 100
+BEGIN_SECONDS = 60.0
+USUAL_CONCURRENCY, FAR_TOO_MANY = 4, (70, 120)
 # What the account is good for at a time; more than a usual worker asks for.
-ALLOWED_REQUESTS, ANSWER_SECONDS = 12, 1.0
+ALLOWED_REQUESTS, ANSWER_SECONDS = (8, 16), 1.0
 FEWEST_REFUSED, FEWEST_FAILED = 10, 5
 # An earlier release that does not know how jobs look by now, and says so as programs do.
 _OLDER_RELEASE = """
@@ -38,8 +38,11 @@ OLDER_VERSION = "0.0.9"
 
 @contextmanager
 def too_many_at_once(scene: Scene) -> Iterator[None]:
-    """A worker whose concurrency was set to 100, where the account takes a dozen requests at a time."""
-    limit = scene.control.set_fault("openai", "rate_limit", retry_after=1, above=ALLOWED_REQUESTS)
+    """A worker whose concurrency was set to about 100, where the account takes a dozen requests at a time."""
+    chance = scene.chance("concurrency")
+    limit = scene.control.set_fault(
+        "openai", "rate_limit", retry_after=1, above=chance.randint(*ALLOWED_REQUESTS)
+    )
     slow = scene.control.set_fault("openai", "latency", delay_seconds=ANSWER_SECONDS, path="chat")
     try:
         with programs.worker(scene, USUAL_CONCURRENCY) as before:
@@ -48,8 +51,9 @@ def too_many_at_once(scene: Scene) -> Iterator[None]:
                 lambda: scene.completed() >= USUAL_CONCURRENCY, "all goes well with four", BEGIN_SECONDS
             )  # fmt: skip
             programs.stop_in_order(before)
-        scene.add(2 * FAR_TOO_MANY)
-        with programs.worker(scene, FAR_TOO_MANY):
+        far_too_many = chance.randint(*FAR_TOO_MANY)
+        scene.add(2 * far_too_many)
+        with programs.worker(scene, far_too_many):
             yield
     finally:
         for number in (limit, slow):
@@ -65,7 +69,7 @@ def worker_with_the_old_key(scene: Scene) -> Iterator[None]:
         programs.worker(scene, environment={"OPENAI_API_KEY": old}) as left_behind,
         programs.worker(scene) as restarted,
     ):
-        _both_begin(scene, left_behind, restarted)
+        programs.wait_until_registered(scene, left_behind, restarted)
         scene.control.remove_api_key(old)
         _until(scene, lambda: _attempts(scene, left_behind, "error") >= 1, "it is refused")
         yield
@@ -81,7 +85,7 @@ def worker_of_an_older_release(scene: Scene) -> Iterator[None]:
             programs.worker(scene, directory=directory) as left_behind,
             programs.worker(scene) as restarted,
         ):
-            _both_begin(scene, left_behind, restarted)
+            programs.wait_until_registered(scene, left_behind, restarted)
             _until(
                 scene,
                 lambda: (
@@ -106,13 +110,6 @@ def _lay_out_older_release(directory: Path) -> None:
         (package / file).write_text(text, "utf-8")
 
 
-def _both_begin(scene: Scene, *workers: subprocess.Popen[bytes]) -> None:
-    for each in workers:
-        scene.until(
-            lambda each=each: programs.has_registered(scene, each), "both work", BEGIN_SECONDS  # type: ignore[misc]
-        )  # fmt: skip
-
-
 def _until(scene: Scene, holds: Callable[[], bool], what: str) -> None:
     """While jobs come in."""
 
@@ -132,7 +129,8 @@ def _attempts(scene: Scene, worker: subprocess.Popen[bytes], status: str) -> int
 @contextmanager
 def stopped_producer(scene: Scene) -> Iterator[None]:
     """Weeks in which jobs came each hour; then none, and no holiday explains it. A worker waits."""
-    past.weeks_of_work(scene)
+    chance = scene.chance("producer")
+    past.weeks_of_work(scene, jobs_an_hour=chance.randint(7, 12), silent_hours=chance.uniform(5, 8))
     yield
 
 
@@ -146,5 +144,5 @@ CONFIGURATION_FAULTS: tuple[Fault, ...] = (
     Fault("hundred-at-once", ("concurrency-too-high",), too_many_at_once, failed_as("openai_rate_limited", FEWEST_REFUSED), own_workers=True),
     Fault("old-key", ("one-worker-outdated",), worker_with_the_old_key, failed_as("openai_key_invalid"), own_workers=True),
     Fault("old-release", ("one-worker-outdated",), worker_of_an_older_release, failed_as("unexpected_error", FEWEST_FAILED), own_workers=True),
-    Fault("producer-stopped", ("producer-stopped",), stopped_producer, nothing_came, own_workers=True),
+    Fault("producer-stopped", ("producer-stopped",), stopped_producer, nothing_came),
 )  # fmt: skip

@@ -55,7 +55,9 @@ class Laboratory:
                 stack.callback(self.server.drop, name)
             control = SandboxControl(self.url)
             _empty(control)
-            scene = Scene(database, self._settings(database), control, severity, server=server)
+            scene = Scene(
+                database, self._settings(database), control, severity, server=server, seed=seed
+            )
             if past:
                 scene.past(count=40 + 20 * (seed % 5), hours=3 + seed % 7)
             stack.callback(control.clear_faults)

@@ -19,7 +19,7 @@ from runbook_lib.settings import PROJECT_DIRECTORY
 _SQL = load("rehearsal_processes")
 # As after a release: a moment, and not the growing pauses that keep a host from being worn out.
 RESTART_SECONDS = 0.5
-STOP_SECONDS = 10.0
+BEGIN_SECONDS, STOP_SECONDS = 60.0, 40.0
 _LOOK_SECONDS = 0.05
 
 
@@ -61,15 +61,24 @@ def has_registered(scene: Scene, process: subprocess.Popen[bytes]) -> bool:
     return int(scene.ask(_SQL["registered"], pid=process.pid)) > 0
 
 
+def wait_until_registered(scene: Scene, *workers: subprocess.Popen[bytes]) -> None:
+    for each in workers:
+        scene.until(
+            lambda each=each: has_registered(scene, each), "a worker begins", BEGIN_SECONDS  # type: ignore[misc]
+        )  # fmt: skip
+
+
 def holds_jobs(scene: Scene, process: subprocess.Popen[bytes]) -> bool:
     """Whether a worker's process has jobs in its hands."""
     return int(scene.value("held_by", pid=process.pid)) > 0
 
 
-def stop_in_order(process: subprocess.Popen[bytes]) -> None:
-    """As a person stops it."""
-    process.send_signal(signal.SIGTERM)
-    process.wait(STOP_SECONDS)
+def stop_in_order(*processes: subprocess.Popen[bytes]) -> None:
+    """As a person stops them."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        process.wait(STOP_SECONDS)
 
 
 class Supervised:
@@ -113,6 +122,6 @@ def _start(
     scene: Scene, command: Sequence[str], environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command, env={**environment_of(scene.settings), **(environment or {})}, cwd=os.sep,
+        command, env={**environment_of(scene.settings), **scene.environment, **(environment or {})}, cwd=os.sep,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ class Scene:
     control: SandboxControl
     severity: float = 1.0
     server: SceneServer | None = None
+    seed: int = 0
     # With what triage looks, where that is not what the workers have.
     looking: Settings = field(init=False)
     _added: int = 0
@@ -66,6 +68,10 @@ class Scene:
     def __post_init__(self) -> None:
         self.looking = self.settings
         self.begun = self.value("now")
+
+    def chance(self, what: str) -> random.Random:
+        """What varies from seed to seed, and is the same each time with one of them."""
+        return random.Random(f"{what} {self.seed}")
 
     def move(self, **settings: Any) -> None:
         """Other settings for the workers that start from now on, and for whoever looks."""

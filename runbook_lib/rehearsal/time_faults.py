@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.scene import Scene
 _SQL = load("rehearsal_processes")
 HOURS_OFF = 2
 SKEW_SECONDS = HOURS_OFF * 3600.0
-BEGIN_SECONDS = 30.0
+BEGIN_SECONDS = 60.0
 # Half an hour in which nobody deals with a schedule that came due after twenty minutes.
 UNTIL_DUE, GONE_BY_SECONDS, OVERDUE_SECONDS = timedelta(minutes=20), 1800.0, 500.0
 _SCHEDULE = "id: hourly_look\nprocedure: daily/health_check\ncron: '{minute} * * * *'\ntimezone: UTC\n"  # fmt: skip
@@ -30,12 +30,11 @@ def skewed_clock(seconds: float) -> Stage:
 
     @contextmanager
     def stage(scene: Scene) -> Iterator[None]:
-        with programs.worker(scene) as right, programs.worker(scene, environment=clock.off_by(seconds)) as wrong:  # fmt: skip
-            for process in (right, wrong):
-                scene.until(
-                    lambda each=process: programs.has_registered(scene, each), "both work", BEGIN_SECONDS  # type: ignore[misc]
-                )  # fmt: skip
-            scene.add()
+        chance = scene.chance("clock")
+        off = clock.off_by(seconds * chance.uniform(0.7, 1.5))
+        with programs.worker(scene) as right, programs.worker(scene, environment=off) as wrong:
+            programs.wait_until_registered(scene, right, wrong)
+            scene.add(chance.randint(3, 12))
             yield
 
     return stage

@@ -26,22 +26,25 @@ from runbook_lib.rehearsal.scene import Scene
 _SQL = load("rehearsal_processes")
 # How long a call of the model takes where a worker is to be met in the middle of it.
 WRITING_SECONDS = 3.0
-CLAIM_SECONDS = 30.0
+CLAIM_SECONDS = 60.0
 # A topic that nothing else has.
 ODD_TOPIC = "A glass garden"
+CATEGORIES = ("News", "Guides")
 # Longer than any job took, and than the rule waits before it calls a worker stuck.
 STANDING_SECONDS, FROZEN_SECONDS = 600.0, 60.0
 FROZEN_STATES = "Tt"
 # So often a program has to have ended for it to be a loop.
 FEWEST_ENDS, LOST_UNTIL_QUARANTINE = 5, 3
-SLOW_SECONDS, SLOWEST_SECONDS, FEWEST_SLOW = 4.5, 7.5, 6
-SWEPT_AFTER_SECONDS, SWEEP_EVERY_SECONDS, FEWEST_OVERLAPS = 1.0, 0.5, 3
+SLOW_SECONDS, SLOWEST_SECONDS, FEWEST_SLOW = 4.5, 9.0, 6
+# A sweeper that was harmless while articles took a second.
+SWEPT_WHEN_SLOW_SECONDS = 6.5
+SWEPT_AFTER_SECONDS, SWEEP_EVERY_SECONDS, FEWEST_OVERLAPS = (0.8, 1.6), 0.5, 3
 
 
 @contextmanager
 def slow_writing(scene: Scene, seconds: float = WRITING_SECONDS) -> Iterator[Callable[[], None]]:
     """The model takes so long; what is yielded makes it quick again."""
-    number = scene.control.set_fault("openai", "latency", delay_seconds=seconds)
+    number = scene.control.set_fault("openai", "latency", delay_seconds=seconds, path="chat")
 
     def end() -> None:
         scene.control.clear_faults(fault_id=number)
@@ -58,8 +61,12 @@ def slow_writing(scene: Scene, seconds: float = WRITING_SECONDS) -> Iterator[Cal
 @contextmanager
 def killed_worker(scene: Scene) -> Iterator[None]:
     """The only worker is killed in the middle of its jobs, as by the kernel when memory runs out."""
-    with slow_writing(scene) as quick_again, programs.worker(scene) as process:
-        scene.add()
+    chance = scene.chance("killed")
+    with (
+        slow_writing(scene) as quick_again,
+        programs.worker(scene, chance.randint(1, 5)) as process,
+    ):
+        scene.add(chance.randint(4, 12), category=chance.choice(CATEGORIES))
         _kill_with_jobs(scene, process)
         quick_again()
         yield
@@ -73,10 +80,8 @@ def killed_of_two(scene: Scene) -> Iterator[None]:
         programs.worker(scene) as process,
         programs.worker(scene) as other,
     ):
-        scene.add(8)
-        scene.until(
-            lambda: programs.has_registered(scene, other), "the other begins", CLAIM_SECONDS
-        )
+        scene.add(scene.chance("killed").randint(6, 16))
+        programs.wait_until_registered(scene, other)
         _kill_with_jobs(scene, process)
         quick_again()
         yield
@@ -94,8 +99,12 @@ def _kill_with_jobs(scene: Scene, process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def frozen_worker(scene: Scene) -> Iterator[None]:
     """A worker is stopped in the middle of its jobs, as by a debugger or a virtual machine that is paused."""
-    with slow_writing(scene) as quick_again, programs.worker(scene) as process:
-        scene.add()
+    chance = scene.chance("frozen")
+    with (
+        slow_writing(scene) as quick_again,
+        programs.worker(scene, chance.randint(1, 5)) as process,
+    ):
+        scene.add(chance.randint(4, 12))
         scene.until(
             lambda: programs.holds_jobs(scene, process), "a worker took a job", CLAIM_SECONDS
         )
@@ -118,7 +127,7 @@ def _frail(way: str, *, silent_seconds: float = 0, beside_another: bool = False)
             process = stack.enter_context(
                 programs.running(scene, command, {"RUNBOOK_IDLE_POLL_SECONDS": "2"})
             )
-            scene.until(lambda: programs.has_registered(scene, process), "it begins", CLAIM_SECONDS)
+            programs.wait_until_registered(scene, process)
             scene.add(3, topic=ODD_TOPIC)
             if told:
                 scene.until(
@@ -130,10 +139,8 @@ def _frail(way: str, *, silent_seconds: float = 0, beside_another: bool = False)
                 )  # fmt: skip
             if beside_another:
                 other = stack.enter_context(programs.worker(scene))
-                scene.until(
-                    lambda: programs.has_registered(scene, other), "another works", CLAIM_SECONDS
-                )
-            scene.add(4)
+                programs.wait_until_registered(scene, other)
+            scene.add(scene.chance(way).randint(2, 12))
             # Only waiting would follow: minutes in which none of its jobs gets a step further.
             _age(scene, process, STANDING_SECONDS, silent_seconds)
             yield
@@ -160,26 +167,24 @@ def _age(
 
 @contextmanager
 def stopped_workers(scene: Scene) -> Iterator[None]:
-    """Two workers are stopped in order, and nobody starts them again; jobs come in."""
-    with programs.worker(scene) as first, programs.worker(scene) as second:
+    """The workers are stopped in order, and nobody starts them again; jobs come in."""
+    chance = scene.chance("stopped")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(programs.worker(scene)) for _ in range(chance.randint(1, 2))]
         scene.add(4)
-        scene.until(lambda: scene.completed() >= 2, "they work", CLAIM_SECONDS)
-        for process in (first, second):
-            scene.until(
-                lambda each=process: programs.has_registered(scene, each), "both begin", CLAIM_SECONDS  # type: ignore[misc]
-            )  # fmt: skip
-        for process in (first, second):
-            programs.stop_in_order(process)
-        scene.add(6)
+        programs.wait_until_registered(scene, *workers)
+        programs.stop_in_order(*workers)
+        scene.add(chance.randint(2, 20))
         yield
 
 
 @contextmanager
 def never_started(scene: Scene) -> Iterator[None]:
     """Jobs come in, and since the host was started anew nobody has started a worker."""
-    scene.add(6)
+    chance = scene.chance("never started")
+    scene.add(chance.randint(2, 40))
     # Only waiting would follow.
-    scene.execute(_SQL["age_waiting"], seconds=1200)
+    scene.execute(_SQL["age_waiting"], seconds=chance.randint(600, 5400))
     yield
 
 
@@ -191,7 +196,7 @@ def _broken_release(module: str, source: str) -> Stage:
 
     @contextmanager
     def stage(scene: Scene) -> Iterator[None]:
-        scene.add()
+        scene.add(scene.chance(module).randint(3, 12))
         with TemporaryDirectory(prefix="runbook-release-") as directory:
             (Path(directory) / f"{module}.py").write_text(source, "utf-8")
             command = programs.worker_command()
@@ -215,8 +220,9 @@ def poisonous_job(scene: Scene) -> Iterator[None]:
     scene.move(
         runbook_lease_seconds=1.5, runbook_quarantine_after_lost_attempts=LOST_UNTIL_QUARANTINE
     )
-    with programs.Supervised(scene, _frail_command("dies", 2)) as loop:
-        scene.add(4)
+    chance = scene.chance("poison")
+    with programs.Supervised(scene, _frail_command("dies", chance.randint(1, 3))) as loop:
+        scene.add(chance.randint(1, 5))
         scene.add(1, topic=ODD_TOPIC)
         scene.until(
             lambda: scene.ask(_SQL["quarantined"], topic=ODD_TOPIC) >= 1, "it is set aside", 90
@@ -233,7 +239,7 @@ def poisonous_job(scene: Scene) -> Iterator[None]:
 class HomeMadeSweeper:
     """Gives out anew whatever has been in processing for longer than it thinks right, whoever works on it."""
 
-    def __init__(self, scene: Scene, after_seconds: float = SWEPT_AFTER_SECONDS) -> None:
+    def __init__(self, scene: Scene, after_seconds: float) -> None:
         self._scene, self._after_seconds = scene, after_seconds
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sweep, daemon=True)
@@ -253,18 +259,28 @@ class HomeMadeSweeper:
 
 @contextmanager
 def eager_sweeper(scene: Scene) -> Iterator[None]:
-    """Two workers whose jobs take longer than a sweeper of somebody else's waits."""
-    with (
-        slow_writing(scene),
-        programs.worker(scene),
-        programs.worker(scene),
-        HomeMadeSweeper(scene),
-    ):
-        scene.add(12)
-        scene.until(
-            lambda: overlapping_calls(scene) >= FEWEST_OVERLAPS, "jobs are done twice at a time", 40
-        )
-        yield
+    """Two workers, of whose jobs some take longer than a sweeper of somebody else's waits."""
+    chance = scene.chance("sweeper")
+    slowest = scene.control.set_fault(
+        "openai",
+        "latency",
+        path="chat",
+        delay_seconds=WRITING_SECONDS,
+        probability=chance.uniform(0.4, 0.8),
+    )
+    try:
+        with (
+            programs.worker(scene, chance.randint(2, 4)),
+            programs.worker(scene, chance.randint(2, 4)),
+            HomeMadeSweeper(scene, chance.uniform(*SWEPT_AFTER_SECONDS)),
+        ):
+            scene.add(24)
+            scene.until(
+                lambda: overlapping_calls(scene) >= FEWEST_OVERLAPS, "jobs are done twice at a time", 60
+            )  # fmt: skip
+            yield
+    finally:
+        scene.control.clear_faults(fault_id=slowest)
 
 
 @contextmanager
@@ -275,14 +291,14 @@ def slow_model_and_eager_sweeper(scene: Scene) -> Iterator[None]:
     """
     scene.move(runbook_openai_deadline_seconds=30.0)
     slowest = scene.control.set_fault(
-        "openai", "latency", delay_seconds=SLOWEST_SECONDS, probability=0.5
+        "openai", "latency", path="chat", delay_seconds=SLOWEST_SECONDS, probability=0.5
     )
     try:
         with (
             slow_writing(scene, SLOW_SECONDS),
             programs.worker(scene, 6),
             programs.worker(scene, 6),
-            HomeMadeSweeper(scene, SLOW_SECONDS + 1),
+            HomeMadeSweeper(scene, SWEPT_WHEN_SLOW_SECONDS),
         ):
             scene.add(24)
             scene.until(
