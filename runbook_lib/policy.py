@@ -240,6 +240,13 @@ def _default_vendors() -> dict[str, Vendor]:
     }  # fmt: skip
 
 
+class Rehearsals(Section):
+    """How often procedures are practised on a staged fault, and the chapters of which they are."""
+
+    due_days: int = Field(90, ge=1, le=3650)
+    chapters: tuple[str, ...] = ("emergency", "troubleshooting")
+
+
 class Retention(Section):
     """How long runs of notebooks stay in the archive, and runs of jobs in job_runs."""
 
@@ -293,6 +300,7 @@ class Policy(Section):
     maintenance_windows: tuple[MaintenanceWindow, ...] = ()
     retention: Retention = Retention()
     automation: Automation = Automation()
+    rehearsals: Rehearsals = Rehearsals()
     # Who may create jobs: values of content_jobs.source and created_by. Empty: everybody.
     known_producers: tuple[str, ...] = ()
 

@@ -32,6 +32,7 @@ PAGES = (
     "/brakes",
     "/changes",
     "/procedures",
+    "/rehearsals",
     "/runs",
     "/schedules",
     "/access",

@@ -12,19 +12,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fault_server import refused_port
 from running_sandbox import RunningSandbox
 
 from runbook_lib.database import Database
 from runbook_lib.errors import NotFoundError
 from runbook_lib.pipeline.failures import FAILURE_CLASSES
+from runbook_lib.policy import Rehearsals
 from runbook_lib.procedures import catalogue as procedures
 from runbook_lib.rehearsal import practice, records
 from runbook_lib.rehearsal.conduct import done_of, harm_in
 from runbook_lib.rehearsal.home import KEPT, Home, State
+from runbook_lib.rehearsal.known_proofs import known_proofs
 from runbook_lib.rehearsal.outcome import Item, Outcome, Truth, compare
 from runbook_lib.rehearsal.practice_cards import CARDS, HEALTHY_CARD, UNKNOWN_CARD
 from runbook_lib.rehearsal.repertoire import HEALTHY, UNKNOWN, chosen, practices, surprise
-from runbook_lib.settings import PROJECT_DIRECTORY, read_settings
+from runbook_lib.settings import PROJECT_DIRECTORY, Settings, read_settings
 from runbook_lib.triage.causes import BY_ID
 
 # what can be practised
@@ -270,6 +273,53 @@ def test_a_record_proves_the_procedures_that_were_run_in_a_practice_that_passed(
         "emergency/system_down": "bo",
         "troubleshooting/openai_errors": "ana",
     }
+
+
+def test_a_procedure_is_due_when_nobody_has_proven_it_for_long_and_the_policy_wants_it(
+    database: Database,
+) -> None:
+    policy = Rehearsals(due_days=30, chapters=("emergency",))
+    for days, name in (
+        (10, "emergency/stuck_jobs"),
+        (40, "emergency/system_down"),
+        (400, "daily/health_check"),
+    ):
+        records.record(database, outcome_of(name), procedure=name, actor="ana", begun_at=LONG_AGO)
+        with database.transaction() as transaction:
+            transaction.run(
+                "UPDATE rehearsals SET ended_at = now() - make_interval(days => %(days)s) WHERE procedure = %(name)s",
+                days=days,
+                name=name,
+            )
+    names = (
+        "emergency/stuck_jobs",
+        "emergency/system_down",
+        "emergency/bad_content",
+        "daily/health_check",
+        "daily/failure_rate",
+    )
+    known = known_proofs(names, Settings(database_url=database.url))
+    assert known["emergency/system_down"].standing == "proven"
+    found = records.proofs(database, names, policy)
+    assert [found[name].standing for name in names] == [
+        "proven",
+        "overdue",
+        "never",
+        "proven",
+        "routine",
+    ]
+    assert [found[name].is_due for name in names] == [False, True, True, False, False]
+    assert "by ana on a staged fault (quota)" in found["emergency/stuck_jobs"].words
+    assert "overdue" in found["emergency/system_down"].brief
+
+
+def test_what_is_proven_is_not_waited_for_where_no_database_answers(tmp_path: Path) -> None:
+    assert known_proofs(["emergency/stuck_jobs"], Settings(runbook_home=tmp_path)) == {}
+    away = Settings(
+        runbook_home=tmp_path, database_url=f"postgresql://a:b@127.0.0.1:{refused_port()}/c"
+    )
+    assert known_proofs(["emergency/stuck_jobs"], away) == {}
+    assert not (tmp_path / "postgres" / "data").exists()
 
 
 # end to end

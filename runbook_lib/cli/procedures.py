@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -233,14 +233,26 @@ def procedures(
         click.echo(catalogue.find(name, settings).card.markdown())
         return EXIT_DONE
     if name is not None:
-        _show(_as_dictionary(catalogue.find(name, settings)), as_json)
+        described = _as_dictionary(catalogue.find(name, settings))
+        _show(
+            {
+                **described,
+                **_proven([described["name"]], settings, as_json=as_json)[described["name"]],
+            },
+            as_json,
+        )
         return EXIT_DONE
     found, problems = _all(settings)
+    proven = _proven([each["name"] for each in found], settings, as_json=as_json, briefly=True)
+    found = [{**each, **proven[each["name"]]} for each in found]
     if as_json:
         print_json([*found, *({"name": each, "problem": text} for each, text in problems.items())])
     else:
-        rows = [(each["name"], each["level"], each["title"], each["changes"]) for each in found]
-        print_table(rows, ["procedure", "level", "title", "changes"])
+        rows = [
+            (each["name"], each["level"], each["last_proven"], each["title"], each["changes"])
+            for each in found
+        ]
+        print_table(rows, ["procedure", "level", "last proven", "title", "changes"])
         for each, text in problems.items():
             click.echo(f"{each}: {text}", err=True)
         today = datetime.now(UTC).date()
@@ -248,6 +260,23 @@ def procedures(
             due = f"which was due {card.next_review} ({card.owner})"
             click.echo(f"warning: {late} is past its review, {due}.", err=True)
     return EXIT_NOT_WELL if problems else EXIT_DONE
+
+
+def _proven(
+    names: Sequence[str], settings: Settings, *, as_json: bool, briefly: bool = False
+) -> dict[str, dict[str, Any]]:
+    """When each was last proven in a rehearsal; nothing is started or waited for to know it."""
+    from runbook_lib.rehearsal.known_proofs import known_proofs
+
+    proofs = known_proofs(names, settings)
+    if as_json:
+        return {name: {"last_proven": proofs[name].as_dictionary() if name in proofs else None} for name in names}  # fmt: skip
+    if not proofs:
+        unknown = "?" if briefly else "not known: the database does not answer"
+        return {name: {"last_proven": unknown} for name in names}
+    return {
+        name: {"last_proven": proof.brief if briefly else proof.words} for name, proof in proofs.items()
+    }  # fmt: skip
 
 
 def _new(name: str | None, title: str | None, author: str, settings: Settings) -> int:

@@ -18,7 +18,7 @@ from runbook_lib.health.context import Context
 from runbook_lib.procedures import catalogue
 from runbook_lib.procedures.catalogue import Procedure
 from runbook_lib.procedures.parameters import Declaration, check, from_texts, plain
-from runbook_lib.rehearsal.records import last_proven
+from runbook_lib.rehearsal.records import newest, proofs
 
 router = APIRouter(include_in_schema=False)
 PREFIX = "parameter."
@@ -50,6 +50,21 @@ def list_procedures(request: Request, house: TheHouse, context: TheContext) -> R
     return house.pages.show(
         request, "procedures.html.j2", title="Procedures", chapters=chapters, problems=problems,
         latest={row.procedure: row for row in rows},
+        proofs=proofs(context.sources.bookkeeping, [each.name for each in found], context.policy.rehearsals),
+    )  # fmt: skip
+
+
+@router.get("/rehearsals")
+def list_rehearsals(request: Request, house: TheHouse, context: TheContext) -> Response:
+    """When each procedure was last proven, those that are due first, and the newest rehearsals."""
+    found, _ = _all(house)
+    titles = {each.name: each.card.title for each in found}
+    known = proofs(context.sources.bookkeeping, titles, context.policy.rehearsals).values()
+    return house.pages.show(
+        request, "rehearsals.html.j2", title="Rehearsals", titles=titles,
+        due=[each for each in known if each.is_due],
+        proven=[each for each in known if each.standing == "proven"],
+        rehearsals=newest(context.sources.bookkeeping), due_days=context.policy.rehearsals.due_days,
     )  # fmt: skip
 
 
@@ -112,16 +127,8 @@ def _page(
         request, "procedure.html.j2", status=400 if request.method == "POST" else 200,
         title=found.card.title, procedure=found, problem=problem,
         fields=[_field(each, given.get(each.name)) for each in found.declarations.values()],
-        runs=find_runs(context, procedure=found.name, row_count=8), proven=_proven(context, found.name),
+        runs=find_runs(context, procedure=found.name, row_count=8), proven=proofs(context.sources.bookkeeping, [found.name], context.policy.rehearsals)[found.name].words,
     )  # fmt: skip
-
-
-def _proven(context: Context, procedure: str) -> str:
-    """When it was last proven in a rehearsal, by whom, in how long."""
-    found = last_proven(context.sources.bookkeeping).get(procedure)
-    if found is None:
-        return "never in a rehearsal"
-    return f"{found['ended_at']:%Y-%m-%d} by {found['actor']} on a staged fault ({found['fault']}), in {found['minutes']:.0f} minutes"
 
 
 def _field(declaration: Declaration, given: str | None) -> Field:
