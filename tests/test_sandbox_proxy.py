@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from runbook_lib.errors import UsageError
+from runbook_lib.rehearsal.certificates import site_certificate
 from runbook_lib.sandbox.proxy import FAULTS, NetworkProxy
 
 SHORT_SECONDS = 0.2
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="there is no program openssl to make a certificate with"
+)
 
 
 class Echo:
@@ -236,3 +245,72 @@ def test_as_a_process_it_prints_its_address_and_is_switched_by_lines(echo: Echo)
         process.stdin.write("none\n\n")
         process.stdin.close()
         assert process.wait(20) == 0
+
+
+def test_a_connection_that_is_half_open_is_lost_for_both_sides_and_new_ones_work(
+    client: socket.socket, proxy: NetworkProxy, echo: Echo
+) -> None:
+    proxy.set_fault("half_open")
+    client.sendall(b"lost")
+    assert _is_silent(client)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as another:
+        assert _say(another, b"arrives") == b"arrives"
+        client.close()
+        # The server is not told of its end, so it keeps that one open.
+        assert _say(another, b"again") == b"again"
+        assert proxy.connections() == 2
+    assert b"lost" not in echo.received
+    proxy.clear_fault()
+
+
+def test_connections_are_lost_once_they_have_lived_for_long_enough(
+    client: socket.socket, proxy: NetworkProxy
+) -> None:
+    proxy.set_fault("half_open", after_seconds=SHORT_SECONDS)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as another:
+        time.sleep(SHORT_SECONDS * 1.5)
+        another.sendall(b"too late")
+        assert _is_silent(another)
+    client.sendall(b"too late as well")
+    assert _is_silent(client)
+
+
+def test_a_link_that_flaps_resets_what_is_open_and_works_in_between(
+    client: socket.socket, proxy: NetworkProxy
+) -> None:
+    proxy.set_fault("flap", down_seconds=0.2, period_seconds=0.6)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as another:
+                assert _say(another, b"works") == b"works"
+                return
+        except OSError:
+            continue
+    pytest.fail("It never worked again.")
+
+
+@needs_openssl
+def test_a_front_speaks_tls_before_a_server_that_does_not(echo: Echo, tmp_path: Path) -> None:
+    certificate = site_certificate(tmp_path, ends=timedelta(hours=1))
+    context = ssl.create_default_context(cafile=certificate.authority)
+    with (
+        NetworkProxy("127.0.0.1", echo.port, secured_by=certificate.context()) as front,
+        socket.create_connection(("127.0.0.1", front.port), timeout=10) as link,
+        context.wrap_socket(link, server_hostname="localhost") as secured,
+    ):
+        assert _say(secured, b"in secret") == b"in secret"
+
+
+@needs_openssl
+def test_a_certificate_that_has_ended_is_refused_for_that_alone(echo: Echo, tmp_path: Path) -> None:
+    certificate = site_certificate(tmp_path, ends=-timedelta(hours=1))
+    context = ssl.create_default_context(cafile=certificate.authority)
+    with (
+        NetworkProxy("127.0.0.1", echo.port, secured_by=certificate.context()) as front,
+        socket.create_connection(("127.0.0.1", front.port), timeout=10) as link,
+        pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"),
+    ):
+        context.wrap_socket(link, server_hostname="localhost")

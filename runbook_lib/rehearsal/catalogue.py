@@ -48,8 +48,5 @@ ALIASES: Mapping[str, str] = {
 NOT_STAGED: Mapping[str, str] = {
     "database-statistics-stale-or-bloated": "grows over days",
     "openai-key-malformed": "the settings refuse such a key before anything starts",
-    "wordpress-certificate-expired": "the sandbox speaks http only",
-    "network-half-open": "needs packet filters, as root",
-    "network-flapping": "needs minutes of bursts",
     **CLOCKS_NOT_STAGED,
 }

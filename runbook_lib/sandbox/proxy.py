@@ -1,4 +1,4 @@
-"""A TCP proxy for what networks do: latency, refusal, reset, stall, black hole, drip, cut, one way.
+"""A TCP proxy for what networks do: latency, refusal, reset, stall, black hole, drip, cut, one way, half open, flapping.
 
 It forwards every connection to one address, whatever is spoken over it, and its fault can be changed
 while connections are open. In a test::
@@ -14,9 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import random
+import ssl
 import threading
+import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runbook_lib.errors import ServiceNotStarted, UsageError
@@ -32,9 +35,13 @@ FAULTS = {
     "drip": "What the server sends passes byte by byte, one each `interval_seconds`.",
     "cut": "A connection ends after `after_bytes` from the server.",
     "one_way": "What the client sends arrives, what the server sends does not.",
+    "half_open": "Connections that are open are lost and nobody is told: nothing passes, not even their end; new ones "
+    "work, for `after_seconds` where that is given.",
+    "flap": "In the first `down_seconds` of each `period_seconds` a `share` of connections is reset, new ones too.",
 }
 PIECE_BYTES = 65_536
 CALL_SECONDS = 10
+LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,21 @@ class NetworkFault:
     delay_seconds: float = 0.5
     interval_seconds: float = 0.2
     after_bytes: int = 100
+    after_seconds: float = 0
+    down_seconds: float = 2
+    period_seconds: float = 6
+    share: float = 1.0
+
+    def is_down(self) -> bool:
+        """Whether a link that flaps is down at the moment: all of a machine are so at the same time."""
+        return self.kind == "flap" and time.monotonic() % self.period_seconds < self.down_seconds
+
+    def strikes(self) -> bool:
+        return random.random() < self.share
 
 
 class _Cut(Exception):
-    """As many bytes as were allowed have passed."""
+    """As many bytes as were allowed have passed, or there is no end of one direction alone."""
 
 
 @dataclass(eq=False)
@@ -57,13 +75,25 @@ class _Link:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    opened_at: float = field(default_factory=time.monotonic)
+    lost: bool = False
+
+    def reset(self) -> None:
+        reset(self.client)
+        reset(self.server)
 
 
 class NetworkProxy:
-    """Forwards from a loopback port of its own to `host`:`port`, in a thread of its own."""
+    """Forwards from a loopback port of its own to `host`:`port`, in a thread of its own.
 
-    def __init__(self, host: str, port: int, *, listen_port: int = 0) -> None:
+    With `secured_by` it speaks TLS to clients, as a front before a server that does not.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, listen_port: int = 0, secured_by: ssl.SSLContext | None = None
+    ) -> None:  # fmt: skip
         self._target = (host, port)
+        self._secured_by = secured_by
         self.port = listen_port
         self._fault = NetworkFault()
         self._links: set[_Link] = set()
@@ -131,7 +161,7 @@ class NetworkProxy:
     async def _listen(self) -> None:
         self._changed = asyncio.Event()
         self._listener = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, backlog=1024
+            self._serve, "127.0.0.1", self.port, backlog=1024, ssl=self._secured_by
         )
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -151,10 +181,28 @@ class NetworkProxy:
             self._listener = None
         elif fault.kind != "refuse" and self._listener is None:
             await self._listen()
-        if fault.kind == "reset":
-            for link in list(self._links):
-                reset(link.client)
-                reset(link.server)
+        for link in list(self._links):
+            # What was lost never comes back: whoever still waits for it is told at last.
+            if fault.kind == "reset" or (link.lost and fault.kind != "half_open"):
+                link.reset()
+            link.lost = fault.kind == "half_open" and not fault.after_seconds
+        if fault.kind == "flap":
+            self._keep(asyncio.create_task(self._flap(fault)))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flap(self, fault: NetworkFault) -> None:
+        """Resets open connections each time the link goes down, until the fault is another one."""
+        was_down = False
+        while self._fault is fault:
+            is_down = fault.is_down()
+            if is_down and not was_down:
+                for link in [each for each in self._links if fault.strikes()]:
+                    link.reset()
+            was_down = is_down
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -162,15 +210,15 @@ class NetworkProxy:
         self._tasks.add(task)
         link: _Link | None = None
         try:
-            if self._fault.kind == "reset":
+            if self._fault.kind == "reset" or (self._fault.is_down() and self._fault.strikes()):
                 reset(writer)
                 return
             server_reader, server_writer = await asyncio.open_connection(*self._target)
             link = _Link(writer, server_writer)
             self._links.add(link)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, server_writer, to_client=False))
-                group.create_task(self._pump(server_reader, writer, to_client=True))
+                group.create_task(self._pump(link, reader, server_writer, to_client=False))
+                group.create_task(self._pump(link, server_reader, writer, to_client=True))
         except ExceptionGroup as errors:
             if errors.subgroup(_Cut) is None:
                 reset(
@@ -186,10 +234,12 @@ class NetworkProxy:
             writer.close()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
-    ) -> None:
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
+    ) -> None:  # fmt: skip
         passed = 0
         while piece := await reader.read(PIECE_BYTES):
+            if self._is_lost(link):
+                continue
             piece = await self._delay(piece, to_client=to_client)
             fault = self._fault
             if fault.kind == "cut" and to_client and passed + len(piece) >= fault.after_bytes:
@@ -202,8 +252,18 @@ class NetworkProxy:
                 writer.write(piece)
                 await writer.drain()
             passed += len(piece)
+        if self._is_lost(link):
+            return
+        if not writer.can_write_eof():
+            raise _Cut  # TLS has no end of one direction
         with contextlib.suppress(OSError):
             writer.write_eof()
+
+    def _is_lost(self, link: _Link) -> bool:
+        after_seconds = self._fault.after_seconds
+        if self._fault.kind == "half_open" and after_seconds:
+            link.lost |= time.monotonic() - link.opened_at >= after_seconds
+        return link.lost
 
     async def _delay(self, piece: bytes, *, to_client: bool) -> bytes:
         """Holds a piece for as long as the fault says; nothing is left of one that was swallowed."""
