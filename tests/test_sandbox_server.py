@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from running_sandbox import RunningSandbox
+
+from runbook_lib.sandbox.application import Application
+from runbook_lib.sandbox.faults import FaultRefused, read_fault
+from runbook_lib.sandbox.messages import Request
+from runbook_lib.sandbox.storage import Storage
 
 INDEX = b"GET /wp-json/?_fields=name HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -89,3 +96,25 @@ def test_head_has_the_headers_and_no_body(running_sandbox: RunningSandbox) -> No
         head, _, body = _read_until_end(connected).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK")
     assert body == b""
+
+
+def test_a_fault_may_be_bound_to_how_many_requests_are_under_way(tmp_path: Path) -> None:
+    """As an account that takes so many at a time: what comes above it is refused, and later it is not."""
+    application = Application(Storage(tmp_path / "sandbox.sqlite"))
+    for switch in (
+        {"provider": "openai", "kind": "rate_limit", "above": 2},
+        {"provider": "openai", "kind": "latency", "delay_seconds": 0.05},
+    ):
+        application.faults.add(read_fault(switch, 0))
+    request = Request("GET", "/v1/models", {"authorization": "Bearer wrong"})
+
+    async def ask(times: int) -> list[int]:
+        answers = await asyncio.gather(*(application(request) for _ in range(times)))
+        return sorted(answer.status for answer in answers)
+
+    async def both() -> tuple[list[int], list[int]]:
+        return await ask(5), await ask(2)
+
+    assert asyncio.run(both()) == ([401, 401, 429, 429, 429], [401, 401])
+    with pytest.raises(FaultRefused, match="above is a whole number from 1"):
+        read_fault({"provider": "openai", "kind": "rate_limit", "above": 0}, 0)

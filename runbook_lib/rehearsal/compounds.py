@@ -12,13 +12,12 @@ from runbook_lib.rehearsal.provider_faults import PROVIDER_FAULTS
 from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.rehearsal.time_faults import TIME_FAULTS
 from runbook_lib.rehearsal.worker_faults import (
-    FEWEST_OVERLAPS,
     WORKER_FAULTS,
-    overlapping_calls,
+    robs_the_living,
     slow_model_and_eager_sweeper,
 )
 
-STRIKE_SECONDS = 40.0
+STRIKE_SECONDS = 60.0
 _ALONE = {
     fault.name: fault
     for fault in (
@@ -61,12 +60,8 @@ def _both_show(one: Fault, other: Fault) -> Shows:
     return lambda scene: one.shows(scene) and other.shows(scene)
 
 
-def _overlaps(scene: Scene) -> bool:
-    return overlapping_calls(scene) >= FEWEST_OVERLAPS
-
-
 COMPOUNDS: tuple[Fault, ...] = (
-    Fault("slow+eager", ("openai-slow", "sweeper-too-eager"), slow_model_and_eager_sweeper, _overlaps, own_workers=True),
+    Fault("slow+eager", ("openai-slow", "sweeper-too-eager"), slow_model_and_eager_sweeper, robs_the_living, own_workers=True),
     Fault("quota+login", ("openai-quota-exhausted", "wordpress-login-revoked"), together(sandbox_fault("wordpress", "login_revoked", first=True), sandbox_fault("openai", "quota")),
           failed_as("openai_quota_exhausted")),
     # a provider, and a worker
@@ -80,7 +75,6 @@ COMPOUNDS: tuple[Fault, ...] = (
     *_pair("clock", "scheduler"),
     *_pair("clock-behind", "login"),
     *_pair("overloaded", "scheduler"),
-    *_pair("producer-stopped", "scheduler-stopped"),
     # the database, and a provider
     *_pair("db-index", "maintenance"),
     *_pair("login", "db-idle-transaction"),

@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.settings import PROJECT_DIRECTORY
 
 _SQL = load("rehearsal_processes")
-BEGIN_SECONDS = 60.0
+BEGIN_SECONDS = 90.0
 USUAL_CONCURRENCY, FAR_TOO_MANY = 4, (70, 120)
 # What the account is good for at a time; more than a usual worker asks for.
 ALLOWED_REQUESTS, ANSWER_SECONDS = (8, 16), 1.0

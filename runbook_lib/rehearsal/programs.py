@@ -19,7 +19,7 @@ from runbook_lib.settings import PROJECT_DIRECTORY
 _SQL = load("rehearsal_processes")
 # As after a release: a moment, and not the growing pauses that keep a host from being worn out.
 RESTART_SECONDS = 0.5
-BEGIN_SECONDS, STOP_SECONDS = 60.0, 40.0
+BEGIN_SECONDS, STOP_SECONDS = 90.0, 40.0
 _LOOK_SECONDS = 0.05
 
 

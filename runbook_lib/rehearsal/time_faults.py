@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.scene import Scene
 _SQL = load("rehearsal_processes")
 HOURS_OFF = 2
 SKEW_SECONDS = HOURS_OFF * 3600.0
-BEGIN_SECONDS = 60.0
+BEGIN_SECONDS = 90.0
 # Half an hour in which nobody deals with a schedule that came due after twenty minutes.
 UNTIL_DUE, GONE_BY_SECONDS, OVERDUE_SECONDS = timedelta(minutes=20), 1800.0, 500.0
 _SCHEDULE = "id: hourly_look\nprocedure: daily/health_check\ncron: '{minute} * * * *'\ntimezone: UTC\n"  # fmt: skip

@@ -20,13 +20,13 @@ from tempfile import TemporaryDirectory
 from runbook_lib.database.statements import load
 from runbook_lib.errors import CouldNotBeDone
 from runbook_lib.rehearsal import programs
-from runbook_lib.rehearsal.faults import Fault, Stage, at_once
+from runbook_lib.rehearsal.faults import Fault, Stage, failed_as
 from runbook_lib.rehearsal.scene import Scene
 
 _SQL = load("rehearsal_processes")
 # How long a call of the model takes where a worker is to be met in the middle of it.
 WRITING_SECONDS = 3.0
-CLAIM_SECONDS = 60.0
+CLAIM_SECONDS = 90.0
 # A topic that nothing else has.
 ODD_TOPIC = "A glass garden"
 CATEGORIES = ("News", "Guides")
@@ -34,7 +34,7 @@ CATEGORIES = ("News", "Guides")
 STANDING_SECONDS, FROZEN_SECONDS = 600.0, 60.0
 FROZEN_STATES = "Tt"
 # So often a program has to have ended for it to be a loop.
-FEWEST_ENDS, LOST_UNTIL_QUARANTINE = 5, 3
+FEWEST_ENDS, FEWEST_LOST, LOST_UNTIL_QUARANTINE = 5, 3, 3
 SLOW_SECONDS, SLOWEST_SECONDS, FEWEST_SLOW = 4.5, 9.0, 6
 # A sweeper that was harmless while articles took a second.
 SWEPT_WHEN_SLOW_SECONDS = 6.5
@@ -276,7 +276,7 @@ def eager_sweeper(scene: Scene) -> Iterator[None]:
         ):
             scene.add(24)
             scene.until(
-                lambda: overlapping_calls(scene) >= FEWEST_OVERLAPS, "jobs are done twice at a time", 60
+                lambda: robs_the_living(scene), "jobs are done twice at a time", CLAIM_SECONDS
             )  # fmt: skip
             yield
     finally:
@@ -302,7 +302,7 @@ def slow_model_and_eager_sweeper(scene: Scene) -> Iterator[None]:
         ):
             scene.add(24)
             scene.until(
-                lambda: scene.completed() >= FEWEST_SLOW and overlapping_calls(scene) >= FEWEST_OVERLAPS,
+                lambda: scene.completed() >= FEWEST_SLOW and robs_the_living(scene),
                 "some end slowly, some are done twice at a time", 60,
             )  # fmt: skip
             yield
@@ -334,27 +334,37 @@ def _nobody_works(scene: Scene) -> bool:
     return bool(scene.counts().pending >= 1) and scene.ask(_SQL["worker_sessions"]) == 0
 
 
-def lost_by_the_killed(scene: Scene) -> bool:
-    """The other worker has taken jobs back from the one that is gone."""
-    return scene.failed_as("worker_lost") >= 1
+def _held(scene: Scene) -> bool:
+    """Jobs stay in processing."""
+    return bool(scene.counts().processing >= 1)
+
+
+def _nothing_gets_done(scene: Scene) -> bool:
+    """Attempt after attempt is lost, and none ends."""
+    return scene.failed_as("worker_lost") >= FEWEST_LOST and scene.completed() == 0
+
+
+def robs_the_living(scene: Scene) -> bool:
+    """Jobs are done twice at a time, by the provider's journal."""
+    return overlapping_calls(scene) >= FEWEST_OVERLAPS
 
 
 WORKER_FAULTS: tuple[Fault, ...] = (
     Fault(
-        "worker", ("worker-killed",), killed_worker, lambda scene: scene.counts().processing >= 1, own_workers=True,
+        "worker", ("worker-killed",), killed_worker, _held, own_workers=True,
         alert="CRITICAL workers.alive: no worker runs, and jobs are due. Some jobs have stayed in processing.",
         repaired="You had the host looked at: out of memory. It has been given more, and a worker was started there.",
         then=("workers",),
     ),
-    Fault("worker-of-two", ("worker-killed",), killed_of_two, lost_by_the_killed, own_workers=True),
-    Fault("frozen-worker", ("worker-stuck",), frozen_worker, at_once, own_workers=True),
+    Fault("worker-of-two", ("worker-killed",), killed_of_two, failed_as("worker_lost"), own_workers=True),
+    Fault("frozen-worker", ("worker-stuck",), frozen_worker, _held, own_workers=True),
     Fault("deadlocked-worker", ("worker-stuck",), _frail("deadlocks"), _stands_still, own_workers=True),
     Fault("hanging-worker", ("worker-stuck",), _frail("hangs", silent_seconds=FROZEN_SECONDS), _stands_still, own_workers=True),
     Fault("one-of-two-hangs", ("worker-stuck",), _frail("hangs", silent_seconds=FROZEN_SECONDS, beside_another=True), _stands_still, own_workers=True),
     Fault("no-worker", ("workers-stopped",), stopped_workers, _nobody_works, own_workers=True),
     Fault("never-started", ("workers-stopped",), never_started, _nobody_works, own_workers=True),
-    Fault("broken-release", ("worker-crash-loop",), _broken_release("psycopg2", _MISSING_LIBRARY), at_once, own_workers=True),
-    Fault("crash-loop", ("worker-crash-loop",), _broken_release("openai", _CRASHING_LIBRARY), at_once, own_workers=True),
-    Fault("poison", ("job-poisonous",), poisonous_job, at_once, own_workers=True),
-    Fault("eager-sweeper", ("sweeper-too-eager",), eager_sweeper, at_once, own_workers=True),
+    Fault("broken-release", ("worker-crash-loop",), _broken_release("psycopg2", _MISSING_LIBRARY), _nobody_works, own_workers=True),
+    Fault("crash-loop", ("worker-crash-loop",), _broken_release("openai", _CRASHING_LIBRARY), _nothing_gets_done, own_workers=True),
+    Fault("poison", ("job-poisonous",), poisonous_job, failed_as("quarantined"), own_workers=True),
+    Fault("eager-sweeper", ("sweeper-too-eager",), eager_sweeper, robs_the_living, own_workers=True),
 )  # fmt: skip
