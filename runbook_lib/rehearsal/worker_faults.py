@@ -202,7 +202,9 @@ def _broken_release(module: str, source: str) -> Stage:
             command = programs.worker_command()
             with programs.Supervised(scene, command, {"PYTHONPATH": directory}) as loop:
                 scene.until(
-                    lambda: len(loop.lived_seconds) >= FEWEST_ENDS, "it ends again and again", 60
+                    lambda: len(loop.lived_seconds) >= FEWEST_ENDS,
+                    "it ends again and again",
+                    CLAIM_SECONDS,
                 )
                 yield
 
@@ -225,7 +227,9 @@ def poisonous_job(scene: Scene) -> Iterator[None]:
         scene.add(chance.randint(1, 5))
         scene.add(1, topic=ODD_TOPIC)
         scene.until(
-            lambda: scene.ask(_SQL["quarantined"], topic=ODD_TOPIC) >= 1, "it is set aside", 90
+            lambda: scene.ask(_SQL["quarantined"], topic=ODD_TOPIC) >= 1,
+            "it is set aside",
+            CLAIM_SECONDS,
         )
         scene.add(4)
         if len(loop.lived_seconds) < LOST_UNTIL_QUARANTINE:
