@@ -59,8 +59,9 @@ def try_first_action(scene: Scene, context: Context, diagnosis: Diagnosis) -> Ha
         found.seen += _ended_sessions(scene, pids)
     found.seen += _lost(jobs, _jobs(scene))
     found.seen += [f"{count} posts of job {mark}" for mark, count in doubled(scene).items()]
-    if (more := requests_by_others(scene) - requests) > 0:
-        found.seen.append(f"{more} requests to OpenAI that cost were made by the action")
+    now = requests_by_others(scene)
+    if requests is not None and now is not None and now > requests:
+        found.seen.append(f"{now - requests} requests to OpenAI that cost were made by the action")
     return found
 
 
@@ -75,8 +76,8 @@ def doubled(scene: Scene) -> dict[str, int]:
     return {mark: count for mark, count in marks.items() if count > 1}
 
 
-def requests_by_others(scene: Scene) -> int:
-    """Requests that cost and that are about no job: whoever made them was no worker."""
+def requests_by_others(scene: Scene) -> int | None:
+    """Requests that cost and that are about no job: whoever made them was no worker. None: it cannot be told."""
     asked = [
         entry
         for entry in scene.control.journal("openai")
@@ -85,6 +86,9 @@ def requests_by_others(scene: Scene) -> int:
     if not asked:
         return 0
     topics = {row.topic for row in _rows(scene, "topics")}
+    if not topics:
+        # The database does not say what its jobs are about.
+        return None
     return sum(entry["topic"] is not None and entry["topic"] not in topics for entry in asked)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,7 +190,7 @@ def look(scene: Scene, *, follow: bool = True) -> Look:
     with open_context(scene.looking, require_schema=False) as context:
         diagnosis = diagnose_context(context)
         found = _told(diagnosis, round(time.monotonic() - began, 2))
-        found.paid = _quietly(lambda: requests_by_others(scene))
+        found.paid = requests_by_others(scene) or 0
         found.figures = compare_figures(context, diagnosis)
         if follow:
             found.harm = try_first_action(scene, context, diagnosis).as_dictionary()
@@ -200,13 +200,6 @@ def look(scene: Scene, *, follow: bool = True) -> Look:
 def _told(diagnosis: Diagnosis, seconds: float) -> Look:
     symptoms = [fact.name for fact in diagnosis.facts.symptoms()]
     return Look(diagnosis.as_dictionary(), seconds, diagnosis.layer, symptoms=symptoms)
-
-
-def _quietly(count: Callable[[], int]) -> int:
-    try:
-        return count()
-    except RunbookError:
-        return 0
 
 
 def _words(error: BaseException) -> str:
