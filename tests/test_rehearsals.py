@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Server
+from openai import OpenAI
 
 from benchmarks import rehearsals
 from benchmarks.rehearsals import Task
@@ -169,3 +170,9 @@ def test_harm_is_seen(a_laboratory: Laboratory) -> None:
         del after[gone]
         assert harm._lost(before, after) == [f"1 jobs are gone: {gone}"]
         assert harm._lost(before, before) == []
+        assert harm.requests_by_others(scene) == 0
+        asked = OpenAI(api_key=a_laboratory.credentials["openai_api_key"], base_url=f"{a_laboratory.url}/v1")  # fmt: skip
+        asked.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "Topic: no job's topic"}]
+        )
+        assert harm.requests_by_others(scene) == 1
