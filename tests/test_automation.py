@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from runbook_lib.health.monitor import Monitor
 from runbook_lib.pipeline.permits import Permits
 from runbook_lib.policy import Automation as Rules
 from runbook_lib.procedures.automation import Automation, done_lately, may_be_automated
+from runbook_lib.procedures.first_action import plan_command, who
 from runbook_lib.rehearsal.scene import QUICK, Scene
 from runbook_lib.settings import Settings
-from runbook_lib.triage.causes import BY_ID
+from runbook_lib.triage.causes import BY_ID, FirstAction
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
+from runbook_lib.triage.facts import Fact
+from runbook_lib.triage.judgement import Found
 
 CRITICAL = (Check("failures", "critical", "Most attempts fail."),)
 RATE = "openai-rate-limited"
@@ -123,6 +127,21 @@ def rate_limited(scene: Scene, context: Context) -> Diagnosis:
         scene.control.clear_faults(fault_id=number)
     assert [each.cause.id for each in found.causes] == [RATE]
     return found
+
+
+def test_the_plan_of_a_first_action_names_whom_the_evidence_is_about() -> None:
+    about = {"worker": "host-1 it's me", "provider": "openai"}
+    drain = FirstAction("", "", "Y", "workers.drain", {"worker": "{worker}"})
+    cause = replace(BY_ID["one-worker-outdated"], action=drain)
+    seen = Fact("scope.one_worker", "workers", True, "one", source="a", subject=about)
+    found = Found(cause, 0.9, (seen,))
+    assert (
+        plan_command(found)
+        == """runbook changes plan workers.drain -p 'worker=host-1 it'"'"'s me'"""
+    )
+    assert who(found) == "worker host-1 it's me, provider openai"
+    # For whom it is about is not known: there is nothing to plan.
+    assert plan_command(Found(cause, 0.9, ())) is None
 
 
 def test_the_monitor_asks_triage_only_while_something_is_critical_and_not_too_often(

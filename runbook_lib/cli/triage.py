@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from runbook_lib.cli.output import json_option, print_json
+from runbook_lib.procedures.first_action import plan_command, who
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_here
 from runbook_lib.triage.evidence import DEADLINE_SECONDS
 
@@ -61,6 +62,10 @@ def _print(found: Diagnosis, with_evidence: bool) -> None:
                 click.echo(f"      {fact.source}: {fact.value} (threshold {fact.threshold})")
         click.echo(f"  {click.style('First:', bold=True)} {each.action.words}")
         click.echo(f"    {each.action.command}   ({_AUTOMATION[each.action.automation]})")
+        if (about := who(each)) and each.action.change:
+            click.echo(f"    about {about}")
+        if (plan := plan_command(each)) and plan != each.action.command:
+            click.echo(f"    look at it first: {plan}")
         if each.action.never:
             click.echo(f"  {click.style('Not:', bold=True)} {each.action.never}")
     if found.judgement.unexplained and found.verdict != "healthy":
@@ -100,5 +105,5 @@ def _print_rest(found: Diagnosis) -> None:
         for each in found.not_checked[:4]:
             click.echo(f"    {each.what}: {each.why}")
     click.echo(
-        f"\n{found.seconds:.1f} s. The same as a notebook, with preview and apply: runbook run emergency/system_down"
+        f"\n{found.seconds:.1f} s. The same as a notebook, with preview, apply, verify and undo: runbook run emergency/system_down"
     )

@@ -13,6 +13,7 @@ from runbook_lib.console.house import Fields, TheCaller, TheContext, TheHouse
 from runbook_lib.errors import RunbookError, UsageError
 from runbook_lib.pipeline import brakes
 from runbook_lib.pipeline.moments import length_of_time
+from runbook_lib.procedures.automation import done_lately
 
 router = APIRouter(include_in_schema=False)
 LENGTHS = (
@@ -39,7 +40,8 @@ def show_brakes(request: Request, house: TheHouse, context: TheContext) -> Respo
         request, "brakes.html.j2", title="Pauses and limits", live_seconds=5,
         states=brakes.provider_states(context.sources.pipeline),
         workers=brakes.list_workers(context.sources.pipeline, row_count=50),
-        lengths=LENGTHS, limits=LIMITS,
+        lengths=LENGTHS, limits=LIMITS, by_itself=done_lately(context.sources.pipeline),
+        automated=context.policy.automation,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from runbook_lib.incidents import records
 from runbook_lib.pipeline import brakes
 from runbook_lib.policy import Policy
 from runbook_lib.procedures import catalogue
+from runbook_lib.procedures.automation import done_lately
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,8 +36,13 @@ def overview(request: Request, house: TheHouse, context: TheContext) -> Response
         request, "overview.html.j2", title="Overview", live_seconds=5, checks=checks,
         figures=figures, charts=draw(figures, context.policy),
         incidents=_open_incidents(context), pauses=[state.pause for state in states if state.pause],
+        by_itself=[row for row in _done_by_itself(context, reachable) if row.outcome == "done"],
         overdue=catalogue.overdue(house.settings, datetime.now(UTC).date()),
     )  # fmt: skip
+
+
+def _done_by_itself(context: Context, reachable: bool) -> list[Any]:
+    return done_lately(context.sources.pipeline) if reachable else []
 
 
 def _open_incidents(context: Context) -> list[dict[str, Any]]:

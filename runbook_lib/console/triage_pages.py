@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runbook_lib.console.house import TheContext, TheHouse
+from runbook_lib.procedures.first_action import who
 from runbook_lib.triage.diagnosis import VERDICTS
 
 router = APIRouter(include_in_schema=False)
@@ -18,5 +19,5 @@ def show_triage(request: Request, house: TheHouse, context: TheContext) -> Respo
     found = house.diagnosis.read(context)
     return house.pages.show(
         request, "triage.html.j2", title="Triage", found=found, verdict=VERDICTS[found.verdict],
-        scope=found.scope(),
+        scope=found.scope(), who=who,
     )  # fmt: skip

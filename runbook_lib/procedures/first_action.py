@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from runbook_lib.health.checks import Check
 from runbook_lib.procedures.proposals import Proposal, propose
 from runbook_lib.triage.diagnosis import Diagnosis
+from runbook_lib.triage.judgement import Found
 
 if TYPE_CHECKING:
     from runbook_lib.procedures.workplace import Workplace
@@ -28,6 +30,20 @@ def propose_first_action(workplace: Workplace, diagnosis: Diagnosis) -> Proposal
         words = f"This is not a change that the workbench makes: {action.words} `{action.command}`"
         return Proposal(workplace, _NO_CHANGE, None, (), words)
     return propose(workplace, action.change, dict(action.parameters), guards=(_guard(diagnosis),))
+
+
+def plan_command(found: Found) -> str | None:
+    """The command that plans the first action for whom it is about; None where it is no change of ours."""
+    action = found.action
+    if action.change is None:
+        return None
+    given = " ".join(f"-p {shlex.quote(f'{name}={value}')}" for name, value in action.parameters.items())  # fmt: skip
+    return f"runbook changes plan {action.change} {given}".strip()
+
+
+def who(found: Found) -> str:
+    """Whom the evidence is about, in words; nothing where that is nobody in particular."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.subject.items())
 
 
 def _guard(diagnosis: Diagnosis) -> Check:
