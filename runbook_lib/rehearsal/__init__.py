@@ -6,6 +6,10 @@ causes are the truth. They stand by what they strike (`database_faults.py`, `pro
 `network_faults.py`, `worker_faults.py`, `time_faults.py`, `configuration_faults.py`), with `compounds.py`,
 `healthy_scenes.py` and `unknown_faults.py` beside them, and `catalogue.py` collects them. `programs.py` runs
 workers and schedulers as processes and starts them again, `frail_worker.py` is one to which something happens
-at certain jobs, `clock.py` makes a process's clock wrong, and `past.py` a past of weeks. `keeper.py` keeps the system of a practice up; `practice.py` begins, checks and
-ends one.
+at certain jobs, `clock.py` makes a process's clock wrong, and `past.py` a past of weeks. `surroundings.py` are
+noise and decoys.
+
+A practice: `repertoire.py` is what there is to choose, `practice_cards.py` what is told of each cause. `keeper.py`
+keeps its system up; `practice.py` begins and ends one, `outcome.py` compares, `conduct.py` names what did harm,
+`records.py` says what was proven when.
 """
