@@ -64,9 +64,13 @@ _GUARD = "import os, signal, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), si
 
 
 class Server:
-    """One PostgreSQL under this process."""
+    """One PostgreSQL under this process; `environment` is what it gets beside this process's own."""
 
-    def __init__(self, directory: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, binaries: Binaries, settings: Mapping[str, str],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self._environment = environment or {}
         self._directory = directory
         self._data = data_directory(directory)
         self._binaries = binaries
@@ -240,7 +244,8 @@ class Server:
             "-p",
             str(port),
         ]
-        self._process = subprocess.Popen(command, **self._user.options())  # type: ignore[call-overload]
+        environment = {**os.environ, **self._environment}
+        self._process = subprocess.Popen(command, env=environment, **self._user.options())  # type: ignore[call-overload]
         if not can_be_tied:
             self._watch(self._process.pid)
 

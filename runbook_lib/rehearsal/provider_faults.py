@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runbook_lib.rehearsal.faults import Fault, at_once, failed_as, sandbox_fault
+from runbook_lib.rehearsal.faults import Fault, Stage, at_once, failed_as, sandbox_fault
 from runbook_lib.rehearsal.scene import Scene
 
 
@@ -23,6 +23,20 @@ def slow_model(scene: Scene) -> Iterator[None]:
         scene.control.clear_faults(fault_id=number)
 
 
+def _category_deleted(*, jobs: int, others: int) -> Stage:
+    """One category is gone from the site, and jobs of another one come in beside."""
+    of_the_category = sandbox_fault("wordpress", "category_deleted", category="News", jobs=jobs)
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        scene.add(others, category="Guides")
+        with of_the_category(scene):
+            yield
+
+    return stage
+
+
+# An overload of one request in ten has no place here: clients try again within the attempt, and none fails by it.
 OPENAI_FAULTS: tuple[Fault, ...] = (
     Fault(
         "quota", ("openai-quota-exhausted",), sandbox_fault("openai", "quota"), failed_as("openai_quota_exhausted"),
@@ -31,9 +45,12 @@ OPENAI_FAULTS: tuple[Fault, ...] = (
         then=("resume openai",),
     ),
     Fault("rate-limit", ("openai-rate-limited",), sandbox_fault("openai", "rate_limit", retry_after=1), failed_as("openai_rate_limited", 3)),
+    Fault("rate-limit-third", ("openai-rate-limited",), sandbox_fault("openai", "rate_limit", retry_after=1, probability=0.3, jobs=24), failed_as("openai_rate_limited", 4)),
+    Fault("rate-limit-tenth", ("openai-rate-limited",), sandbox_fault("openai", "rate_limit", retry_after=1, probability=0.1, jobs=150), failed_as("openai_rate_limited", 4)),
     Fault("key", ("openai-key-invalid",), sandbox_fault("openai", "invalid_key"), failed_as("openai_key_invalid")),
     Fault("overloaded", ("openai-overloaded",), sandbox_fault("openai", "overloaded"), failed_as("openai_overloaded", 4)),
     Fault("overloaded-half", ("openai-overloaded",), sandbox_fault("openai", "overloaded", probability=0.5, jobs=16), failed_as("openai_overloaded", 4)),
+    Fault("overloaded-third", ("openai-overloaded",), sandbox_fault("openai", "overloaded", probability=0.3, jobs=24), failed_as("openai_overloaded", 4)),
     Fault("slow-model", ("openai-slow",), slow_model, at_once, own_workers=True),
     Fault("black-hole-model", ("openai-stalled",), sandbox_fault("openai", "black_hole"), failed_as("openai_timeout")),
     Fault("cut-articles", ("openai-silent-bad-answers",), sandbox_fault("openai", "truncated"), failed_as("content_truncated", 3)),
@@ -54,6 +71,8 @@ WORDPRESS_FAULTS: tuple[Fault, ...] = (
     Fault("site-database", ("wordpress-down",), sandbox_fault("wordpress", "database_error"), failed_as("wordpress_unavailable", 3)),
     Fault("redirect", ("wordpress-url-redirects",), sandbox_fault("wordpress", "redirect"), failed_as("wordpress_redirected")),
     Fault("category", ("wordpress-category-missing",), sandbox_fault("wordpress", "category_deleted", category="News", jobs=4), failed_as("wordpress_category_missing", 3)),
+    Fault("category-third", ("wordpress-category-missing",), _category_deleted(jobs=4, others=9), failed_as("wordpress_category_missing", 3)),
+    Fault("category-tenth", ("wordpress-category-missing",), _category_deleted(jobs=4, others=36), failed_as("wordpress_category_missing", 3)),
     Fault("no-rest", ("wordpress-rest-off",), sandbox_fault("wordpress", "no_rest_api"), failed_as("wordpress_rest_off")),
     Fault("rest-forbidden", ("wordpress-rest-off",), sandbox_fault("wordpress", "rest_forbidden"), failed_as("wordpress_rest_off")),
     Fault("slow-publish", ("wordpress-slow-publish",), sandbox_fault("wordpress", "answer_lost", how="silence", silence_seconds=6.0, method="POST", path="posts"), failed_as("wordpress_outcome_unknown", 3)),

@@ -63,11 +63,13 @@ class SceneServer:
     def data(self) -> Path:
         return embedded.data_directory(self.home / _FOLDER)
 
-    def start(self, settings: Mapping[str, str] | None = None) -> None:
-        """Starts it, with these settings from now on. Raises `ServiceNotStarted`."""
-        if settings:
-            self._settings = {**self._settings, **settings}
-            self._server = self._make(self._settings)
+    def start(
+        self, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:  # fmt: skip
+        """Starts it, with these settings and this environment from now on. Raises `ServiceNotStarted`."""
+        if settings or environment:
+            self._settings = {**self._settings, **(settings or {})}
+            self._server = self._make(self._settings, environment)
         state = self._server.start()
         self._port, self.pid = int(state["port"]), int(state["postmaster_pid"])
 
@@ -76,9 +78,11 @@ class SceneServer:
         self.thaw()
         self._server.stop()
 
-    def restart(self, settings: Mapping[str, str] | None = None) -> None:
+    def restart(
+        self, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:  # fmt: skip
         self.stop()
-        self.start(settings)
+        self.start(settings, environment)
 
     def kill(self) -> None:
         """As the system does it when memory is short: nobody is told."""
@@ -146,9 +150,12 @@ class SceneServer:
         except OSError:
             return False
 
-    def _make(self, settings: Mapping[str, str]) -> Server:
+    def _make(
+        self, settings: Mapping[str, str], environment: Mapping[str, str] | None = None
+    ) -> Server:
         directory = self.home / _FOLDER
-        return Server(directory, find_binaries(embedded.data_directory(directory)), settings)
+        binaries = find_binaries(embedded.data_directory(directory))
+        return Server(directory, binaries, settings, environment)
 
 
 def make_template(home: Path) -> Path:

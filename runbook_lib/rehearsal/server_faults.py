@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 
 from runbook_lib.database.statements import load
 from runbook_lib.errors import CouldNotBeDone
+from runbook_lib.rehearsal.clock import SettableClock
 from runbook_lib.rehearsal.faults import Fault, Stage, seen_to_work, stands_still
 from runbook_lib.rehearsal.roles import is_refused, login_fails_with, ordinary_role
 from runbook_lib.rehearsal.scene import Scene
@@ -27,6 +29,7 @@ _SMALL_DISK = "16m"
 _CRASH_SECONDS = 2.5
 # More than a server of a scene has connections.
 _MANY_SESSIONS = 200
+_HELD_SECONDS, _FINISHED_JOBS, _CHURNS = 3 * 3600, 3_000, 10
 
 
 def _server(scene: Scene) -> SceneServer:
@@ -171,6 +174,57 @@ def _no_room(scene: Scene) -> bool:
     return is_refused(_server(scene).url, _SQL["needs_room"], "53100") and stands_still(scene)
 
 
+def _bloated(hold: Callable[[psycopg2.extensions.connection], None]) -> Stage:
+    """Hours ago a transaction began that never ended, and since then every change left a dead row.
+
+    The server goes by a clock of its own: it is hours ago while the transaction begins, and right from then on.
+    """
+
+    @contextmanager
+    def stage(scene: Scene) -> Iterator[None]:
+        server = _server(scene)
+        hands = SettableClock(server.home / "clock")
+        hands.set_off_by(-_HELD_SECONDS)
+        server.restart({"autovacuum": "off"}, hands.environment)
+        holder = psycopg2.connect(scene.database.url, application_name="nightly export")
+        try:
+            hold(holder)
+            scene.execute(_SQL["finished_jobs"], count=_FINISHED_JOBS)
+            for _ in range(_CHURNS):
+                scene.execute(_SQL["churn"])
+            hands.set_off_by(0)
+            scene.until(_clock_is_right_again(scene), "the server's clock is right again")
+            with scene.working():
+                seen_to_work(scene)
+                scene.add(6)
+                yield
+        finally:
+            holder.close()
+
+    return stage
+
+
+def _clock_is_right_again(scene: Scene) -> Callable[[], bool]:
+    return lambda: abs(scene.value("now").timestamp() - time.time()) < 60
+
+
+def _sit_in_a_transaction(holder: psycopg2.extensions.connection) -> None:
+    holder.set_session(isolation_level="REPEATABLE READ")
+    holder.cursor().execute(str(_SQL["reads_priority"]))
+
+
+def _prepare_and_forget(holder: psycopg2.extensions.connection) -> None:
+    holder.autocommit = True
+    for name in ("begin", "takes_an_id", "prepare"):
+        holder.cursor().execute(str(_SQL[name]))
+
+
+def _dead_rows_stay(scene: Scene) -> bool:
+    """Vacuum, which would remove them, is tried: they are there after it."""
+    _server(scene).outside_transactions(_SQL["vacuum_jobs"])
+    return int(scene.asked(_SQL["dead_rows"])) >= _FINISHED_JOBS * (_CHURNS - 1)
+
+
 SERVER_FAULTS: tuple[Fault, ...] = (
     Fault("db-down", ("database-down",), _struck(SceneServer.stop, SceneServer.start), _nobody_listens, needs_own_server=True),
     Fault("db-killed", ("database-down",), _struck(SceneServer.kill, SceneServer.start), _nobody_listens, needs_own_server=True),
@@ -179,5 +233,7 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     Fault("db-standby", ("database-read-only",), _struck(SceneServer.become_standby, SceneServer.become_primary), _is_a_standby, needs_own_server=True),
     Fault("db-connections-gone", ("database-connections-exhausted",), _exhausted(as_the_worker=True), _no_slot_left, own_workers=True, needs_own_server=True),
     Fault("db-connections-leaked", ("database-connections-exhausted",), _exhausted(as_the_worker=False), _no_slot_left, own_workers=True, needs_own_server=True),
+    Fault("db-old-transaction", ("database-statistics-stale-or-bloated",), _bloated(_sit_in_a_transaction), _dead_rows_stay, own_workers=True, needs_own_server=True),
+    Fault("db-prepared-forgotten", ("database-statistics-stale-or-bloated",), _bloated(_prepare_and_forget), _dead_rows_stay, own_workers=True, needs_own_server=True),
     Fault("db-disk-full", ("database-disk-full",), _full_disk, _no_room, own_workers=True, needs_own_server=True),
 )  # fmt: skip

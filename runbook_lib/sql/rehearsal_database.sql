@@ -280,3 +280,34 @@ FROM generate_series(1, 2000) AS number;
 -- name: pools
 -- The pools of PgBouncer, as its own console tells: how many clients wait in each.
 SHOW POOLS;
+
+-- name: finished_jobs
+-- So many jobs that were published long ago.
+INSERT INTO content_jobs (topic, category, status, stage, attempt, completed_at, created_at, updated_at, post_id, post_status, source)
+SELECT 'Garden work of year ' || number, 'Guides', 'completed', 'publish', 1, now() - interval '30 days', now() - interval '30 days',
+    now() - interval '30 days', 200000 + number, 'publish', 'rehearsal'
+FROM generate_series(1, %(count)s) AS number;
+
+-- name: churn
+-- Each of them is changed once, and leaves a dead row.
+UPDATE content_jobs SET keywords = keywords WHERE post_id > 200000;
+
+-- name: begin
+-- A transaction begins.
+BEGIN;
+
+-- name: takes_an_id
+-- It changes nothing, and is one that vacuum must respect.
+SELECT pg_current_xact_id();
+
+-- name: prepare
+-- It is prepared for a coordinator that never comes back to it.
+PREPARE TRANSACTION 'nightly-export';
+
+-- name: vacuum_jobs
+-- As an engineer would try it. Cannot run inside a transaction.
+VACUUM (ANALYZE) content_jobs;
+
+-- name: dead_rows
+-- Dead rows of jobs that nothing removed.
+SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'content_jobs';
