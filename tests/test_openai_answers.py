@@ -153,7 +153,7 @@ def test_a_whole_answer_is_read() -> None:
         (b"data: {}\n\n", "openai_answer_unreadable"),
         (b"[]", "openai_answer_unreadable"),
         (b"{}", "openai_answer_unreadable"),
-        ({"choices": []}, "openai_answer_unreadable"),
+        ({"choices": []}, "content_empty"),
         ({"choices": None}, "openai_answer_unreadable"),
         ({"choices": [{"text": "x"}]}, "openai_answer_unreadable"),
         ({"choices": ["x"]}, "openai_answer_unreadable"),

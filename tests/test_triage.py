@@ -33,9 +33,10 @@ from runbook_lib.settings import Settings
 from runbook_lib.triage.causes import BY_ID, CAUSES
 from runbook_lib.triage.database_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
 from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_context
-from runbook_lib.triage.evidence import OWN_TABLES, Evidence
+from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 from runbook_lib.triage.judgement import fit, judge
+from runbook_lib.triage.kept_evidence import differences, keep, read, recomputed
 
 
 @pytest.fixture
@@ -102,6 +103,39 @@ def test_a_provider_that_refuses_is_named_with_evidence_and_a_safe_action(
     assert "Roses in the garden" not in json.dumps(told)
 
 
+def test_every_cited_figure_comes_out_of_the_kept_evidence_again(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.past()
+    scene.control.set_fault("openai", "quota")
+    scene.add(4)
+    with scene.working():
+        scene.until(lambda: scene.failed_as("openai_quota_exhausted") >= 1, "an attempt failed")
+        found = look(scene)
+    file = tmp_path / "evidence.json"
+    keep(found, file)
+    answer, evidence = read(file)
+    assert answer["causes"][0]["id"] == "openai-quota-exhausted"
+    assert differences(answer, recomputed(evidence, Policy())) == []
+    # And it is the evidence that tells: another figure in a row is another figure in the answer.
+    file.write_text(
+        file.read_text("utf-8").replace('"openai_quota_exhausted"', '"openai_key_invalid"')
+    )
+    answer, evidence = read(file)
+    assert differences(answer, recomputed(evidence, Policy()))
+    # A statement that is cited can be asked again by itself.
+    cited = {
+        line["statement"]
+        for line in found.as_dictionary()["causes"][0]["evidence"]
+        if "statement" in line
+    }
+    for name in cited:
+        sql, _, title = name.partition(".")
+        asked = ask(load(sql)[title], scene.settings)
+        assert asked.rows, name
+        assert "WITH" in asked.text.upper() or "FROM" in asked.text.upper()
+
+
 def test_a_database_that_is_down_is_named_and_not_a_thing_is_changed(scene: Scene) -> None:
     found = look(scene, database_url=f"postgresql://nobody:secret@127.0.0.1:{refused_port()}/none")
     assert (found.verdict, named(found)) == ("fault", ["database-down"])
@@ -154,8 +188,8 @@ def test_tables_that_are_not_there_are_no_good_news(
         Settings(database_url=empty.url, runbook_home=home), require_schema=False
     ) as context:
         found = diagnose_context(context)
-    assert found.verdict in ("fault", "unknown")
-    assert found.layer == "query"
+    # None of them is there: it is the wrong database or schema.
+    assert (found.verdict, found.layer) == ("unknown", "configuration")
 
 
 @contextmanager
@@ -353,7 +387,9 @@ def test_what_the_migrations_make_is_known_by_name(database: Database) -> None:
     tables = list(OWN_TABLES)
     with database.transaction(read_only=True) as transaction:
         columns = transaction.rows(load("triage")["columns"], tables=tables)
-        rules = transaction.rows(load("triage")["rules_of_tables"], tables=tables)
+        rules = transaction.rows(
+            load("triage")["rules_of_tables"], tables=[*tables, "job_runs_default"]
+        )
     lines = {f"{row.title} column {row.name}" for row in columns}
     lines |= {f"{row.relation} {row.kind} {row.name}" for row in rules}
     assert sorted(lines) == EXPECTED_SCHEMA.read_text("utf-8").splitlines()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import click
 
-from runbook_lib.cli.output import json_option, print_json
+from runbook_lib.cli.output import json_option, print_json, print_table
+from runbook_lib.database.statements import SQL_DIRECTORY, Statement, load
+from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, NotFoundError
+from runbook_lib.policy import load_policy
 from runbook_lib.procedures.first_action import plan_command, who
+from runbook_lib.settings import load_settings
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_here
 from runbook_lib.triage.evidence import DEADLINE_SECONDS
 
@@ -32,18 +39,83 @@ _AUTOMATION = {
 @click.option(
     "--evidence", "with_evidence", is_flag=True, help="Show each figure and where it came from."
 )
-def triage(as_json: bool, deadline_seconds: float, with_evidence: bool) -> int:
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Keep the answer with all of its evidence in a file.",
+)  # fmt: skip
+@click.option(
+    "--from", "kept", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge the evidence of such a file anew, and say whether the same figures come out.",
+)  # fmt: skip
+@click.option(
+    "--statement",
+    help="Show a statement that an answer cites, as it is run, and what it answers now.",
+)
+def triage(
+    as_json: bool, deadline_seconds: float, with_evidence: bool, save: Path | None, kept: Path | None, statement: str | None,
+) -> int:  # fmt: skip
     """Say what is wrong, on what evidence, and what is safe to do first.
 
     Changes nothing and costs nothing. Exit status: 0 healthy, or only worth watching; 1 a fault, or trouble
     that no known cause fits.
     """
+    if statement is not None:
+        return _show_statement(statement, as_json)
+    if kept is not None:
+        return _judge_anew(kept, as_json)
     found = diagnose_here(deadline_seconds=deadline_seconds)
+    if save is not None:
+        from runbook_lib.triage.kept_evidence import keep
+
+        keep(found, save)
     if as_json:
         print_json(found.as_dictionary())
     else:
         _print(found, with_evidence)
     return found.exit_status
+
+
+def _judge_anew(path: Path, as_json: bool) -> int:
+    """Whether the figures of a kept answer come out of its evidence."""
+    from runbook_lib.triage.kept_evidence import differences, read, recomputed
+
+    answer, evidence = read(path)
+    anew = recomputed(evidence, load_policy(load_settings()))
+    found = differences(answer, anew)
+    if as_json:
+        print_json({"answer": anew.as_dictionary(), "differences": found})
+    else:
+        _print(anew, with_evidence=True)
+        click.echo(
+            "\nThe same figures come out of the kept evidence." if not found else "\nDiffers:"
+        )
+        for each in found:
+            click.echo(f"    {each}")
+    return EXIT_NOT_WELL if found else EXIT_DONE
+
+
+def _show_statement(name: str, as_json: bool) -> int:
+    """The text of a statement as triage runs it, and its rows now."""
+    from runbook_lib.triage.evidence import ask
+
+    file, _, title = name.partition(".")
+    if title not in _statements_of(file):
+        raise NotFoundError(f"There is no statement {name!r}. An answer cites them as file.name, e.g. triage.waiting.")  # fmt: skip
+    found = ask(_statements_of(file)[title], load_settings())
+    if as_json:
+        print_json({"statement": name, "text": found.text, "rows": found.rows, "why_not": found.why_not})  # fmt: skip
+        return EXIT_DONE
+    click.echo(f"-- {found.description}\n{found.text}\n")
+    if found.why_not:
+        click.echo(found.why_not)
+    elif found.rows:
+        print_table([list(row.values()) for row in found.rows], list(found.rows[0]))
+    else:
+        click.echo("It answers no row.")
+    return EXIT_DONE
+
+
+def _statements_of(file: str) -> Mapping[str, Statement]:
+    return load(file) if file.isidentifier() and (SQL_DIRECTORY / f"{file}.sql").exists() else {}
 
 
 def _print(found: Diagnosis, with_evidence: bool) -> None:

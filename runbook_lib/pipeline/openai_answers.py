@@ -156,7 +156,9 @@ def read_completion(headers: Mapping[str, str], body: bytes) -> Completion | Fai
     if found.get("error"):
         return _error_under_200(headers, body)
     choices = found.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if choices == []:
+        return _failure(headers, "content_empty", "The answer holds no choice.")
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
         return _failure(headers, "openai_answer_unreadable", "The answer holds no choice.")
     message = choices[0].get("message")
     if not isinstance(message, dict):

@@ -65,12 +65,14 @@ LIMIT 50;
 
 -- name: attempts_without_a_row
 -- Jobs that are not done, of whose attempts fewer rows tell than there were: each attempt of our workers ends
--- with a row, so that these were taken away by somebody else.
+-- with a row, so that these were taken away by somebody else. Only what was begun within the hour: what was
+-- brought in from elsewhere has attempts without rows too.
 SELECT job_id, attempt, told, attempt - told - (status = 'processing')::integer AS untold
 FROM (
     SELECT job_id, attempt, status, (SELECT count(*) FROM runs WHERE runs.job_key = jobs.job_key) AS told
     FROM jobs
-    WHERE status IN ('pending', 'processing') AND attempt > 1 AND updated_at > now() - interval '1 day'
+    WHERE status IN ('pending', 'processing') AND attempt BETWEEN 2 AND 1000 AND updated_at > now() - interval '1 hour'
+        AND started_at > now() - interval '1 hour'
     LIMIT 500
 ) AS counted
 WHERE attempt - told - (status = 'processing')::integer > 0;
@@ -137,6 +139,27 @@ SELECT
         FROM run_slots
         WHERE minutes = 60 AND begins > now() - interval '364 days' - make_interval(hours => %(hours)s) AND begins <= now() - interval '364 days'
     ) AS a_year_ago;
+
+-- name: arrivals
+-- How many jobs were published in as long a time as none was now, up to this time of day on each of the 14 days
+-- before; and since when there is history.
+WITH silence AS (
+    SELECT least(now() - max(execution_time), interval '2 days') AS lasts
+    FROM runs
+    WHERE status = 'completed' AND execution_time > now() - interval '15 days' AND execution_time <= now()
+)
+SELECT day, extract(epoch FROM lasts)::double precision AS silent_seconds,
+    (SELECT min(execution_time) FROM runs) < now() - make_interval(days => day) - lasts AS known,
+    (
+        SELECT count(*)
+        FROM runs
+        WHERE status = 'completed' AND execution_time > now() - make_interval(days => day) - lasts
+            AND execution_time <= now() - make_interval(days => day)
+    ) AS published
+FROM silence
+CROSS JOIN generate_series(1, 14) AS day
+WHERE lasts IS NOT NULL
+ORDER BY day;
 
 -- name: table_locks
 -- Locks on the pipeline's tables that other sessions hold in a transaction: whole-table locks that stop
@@ -207,6 +230,16 @@ JOIN pg_attribute ON attrelid = to_regclass(relation) AND attnum > 0 AND NOT att
 SELECT conname AS name, pg_get_constraintdef(oid) AS definition
 FROM pg_constraint
 WHERE conrelid = to_regclass(%(table)s) AND contype = 'c' AND pg_get_constraintdef(oid) LIKE '%%status%%';
+
+-- name: configured_schema
+-- Whether the schema that the settings name is there, and holds the pipeline's tables.
+SELECT %(schema)s::text AS name, to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL AS there,
+    (
+        SELECT count(*)
+        FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = %(schema)s AND relname = ANY (%(tables)s)
+    ) AS tables;
 
 -- name: rules_of_tables
 -- What else than types decides whether a row can be written: checks, triggers and policies, by their names.

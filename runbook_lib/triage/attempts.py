@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,11 +18,23 @@ from runbook_lib.pipeline.failures import FAILURE_CLASSES, NOT_COUNTED_AS_FAILUR
 
 SOURCE = "triage.newest_attempts"
 UNCLASSED = "unclassed"
+HOST_EXHAUSTED = "host_exhausted"
+# As resolvers, libpq and our own clients say it.
+NAME_UNRESOLVED = re.compile(
+    "does not resolve|not resolved|name or service not known|name resolution|getaddrinfo|could not translate host name|nodename nor servname",
+    re.IGNORECASE,
+)
+_HOST_EXHAUSTED = re.compile(
+    "too many open files|no buffer space|cannot allocate memory|cannot assign requested address|no space left on device",
+    re.IGNORECASE,
+)
 # How far "now" reaches back: so long, or so many attempts where there are fewer in that time.
 WINDOW_SECONDS, FEWEST_IN_WINDOW = 1800.0, 12
 # Failures among successes are a finding when even the cautious reading of their share is above this, and
 # above what was usual before.
-FEWEST_FAILURES, FEWEST_JOBS, SHARE_PERCENT = 3, 2, 4.0
+FEWEST_FAILURES, FEWEST_JOBS, SHARE_PERCENT = 5, 4, 4.0
+# Fewer than those say something only where this share is certain.
+CERTAIN_FAILURES, CERTAIN_JOBS, CERTAIN_PERCENT = 3, 2, 20.0
 # Nothing but failures of one stage since its last success.
 FEWEST_IN_A_ROW = 3
 # Of a stage's durations so many are needed to compare.
@@ -109,11 +122,9 @@ class Attempts:
         of_a_provider = known is not None and known.fault in (Fault.PROVIDER, Fault.RATE)
         in_a_row = bool(since) if of_a_provider else len(since) >= FEWEST_IN_A_ROW
         jobs = len({row.job_id for row in rows})
-        shared = (
-            len(rows) >= FEWEST_FAILURES
-            and jobs >= FEWEST_JOBS
-            and low > max(SHARE_PERCENT, before_percent)
-        )
+        many = len(rows) >= FEWEST_FAILURES and jobs >= FEWEST_JOBS and low > SHARE_PERCENT
+        certain = len(rows) >= CERTAIN_FAILURES and jobs >= CERTAIN_JOBS and low >= CERTAIN_PERCENT
+        shared = (many or certain) and low > before_percent
         return ClassSeen(
             name, len(rows), len(self.recent), jobs, len({row.worker for row in rows}), low, before_percent,
             min(row.execution_time for row in rows), max(row.execution_time for row in rows),
@@ -153,7 +164,12 @@ class Attempts:
 
 
 def class_of(row: Any) -> str:
-    """The class of a failure; where a pipeline stores none, that of the scenario that its text tells of."""
+    """The class of a failure; where a pipeline stores none, that of the scenario that its text tells of.
+
+    What the worker's own host had no more of looks like a broken connection, and is none.
+    """
+    if row.error and _HOST_EXHAUSTED.search(row.error):
+        return HOST_EXHAUSTED
     if row.error_class:
         return str(row.error_class)
     if row.status == "lost":

@@ -22,7 +22,7 @@ _IN_BRACES = re.compile(r"\{(\w+)\}")
 class FirstAction:
     """What to do first. `command` shows or does it; `change` is a kind of change that plans it.
 
-    A name in braces in `command` and `parameters` is filled in with whom the evidence is about: `{worker}`,
+    A name in braces in `words`, `command` and `parameters` is filled in with whom the evidence is about: `{worker}`,
     `{pid}`, `{job_id}`, `{category}`. `never` is what the written runbook, or habit, advises and what does
     harm here.
     """
@@ -45,6 +45,7 @@ class FirstAction:
         filled = {name: subject[of] for name, of in wanted.items() if of in subject}
         return replace(
             self,
+            words=_IN_BRACES.sub(lambda name: str(subject.get(name[1], name[1])), self.words),
             command=_IN_BRACES.sub(
                 lambda name: str(subject.get(name[1], name[1].upper())), self.command
             ),
@@ -226,7 +227,7 @@ CAUSES: tuple[Cause, ...] = (
         "openai-key-invalid", "log in", "OpenAI refuses the API key: revoked, or the wrong one.",
         _look("Stage a new key, test it, activate it; workers pick it up without a restart.", "runbook secrets stage OPENAI_API_KEY", "N", never="Do not rotate every key at once: only this one is refused."),
         one_of=(("openai.key_refused", "failing.openai_key_invalid"), ("failing.openai_key_invalid", "paused.openai_key_invalid", "openai.reached_over_http")),
-        supports={"openai.key_refused": 3, "paused.openai_key_invalid": 1}, excludes=("openai.key_accepted",), mistaken_for=("openai-key-malformed", "openai-wrong-base-url"), level=2, procedure=OPENAI_ERRORS,
+        supports={"openai.key_refused": 3, "paused.openai_key_invalid": 1}, excludes=("openai.key_accepted", "openai.account_refused"), mistaken_for=("openai-key-malformed", "openai-wrong-base-url"), level=2, procedure=OPENAI_ERRORS,
     ),
     Cause(
         "openai-key-malformed", "configuration", "The API key cannot be sent: it holds a stray character.",
@@ -248,14 +249,15 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "openai-stalled", "generate", "OpenAI takes calls and never finishes answering them.",
         FirstAction("Nothing at once: each call has a total deadline and ends by itself. Pause OpenAI, so that no worker waits in vain.", 'runbook pause openai --reason "OpenAI does not answer"', "Y", "provider.pause", {"provider": "openai", "reason": "OpenAI does not answer"}, _NO_MORE_CONCURRENCY),
-        one_of=(("openai.silent", "failing.openai_timeout"), ("processing.long_in_write", "failing.openai_timeout", "workers.stand_still", "check.queue.last_success", "paused.openai_timeout")),
-        supports={"openai.silent": 2, "workers.some_alive": 1, "processing.long_in_write": 1}, excludes=("openai.refused", "openai.no_route", "openai.name_unresolved"),
+        one_of=(("openai.silent", "failing.openai_timeout", "processing.all_hang_in_write"), ("workers.some_alive", "processing.long_in_write", "failing.openai_timeout", "workers.stand_still", "check.queue.last_success", "paused.openai_timeout")),
+        supports={"openai.silent": 2, "workers.some_alive": 1, "processing.long_in_write": 1}, excludes=("openai.refused", "openai.no_route", "openai.name_unresolved", "openai.certificate_refused", "writing.goes_on"),
         explains=("openai-slow", "worker-stuck"), mistaken_for=("worker-stuck", "openai-slow"), procedure=OPENAI_ERRORS,
     ),
     Cause(
         "openai-silent-bad-answers", "data", "OpenAI answers without an error, and what it writes is empty, cut or no article.",
-        FirstAction("Stop publishing, look at what went out, and take back what is bad.", 'runbook pause wordpress --reason "bad articles"', "P", "provider.pause", {"provider": "wordpress", "reason": "bad articles"}),
-        one_of=(("content.many_refused", "content.stored_bad", "content.pages_as_answers"), ("openai.key_accepted", "content.stored_bad", "attempts.some_succeed")), supports={"openai.key_accepted": 1, "content.shorter_than_usual": 1, "content.stored_bad": 1},
+        FirstAction("Pause {provider}: bad articles that are refused cost money each, those that got through must not be published. Look at what went out, and take back what is bad.",
+                    'runbook pause {provider} --reason "bad articles"', "P", "provider.pause", {"provider": "{provider}", "reason": "bad articles"}),
+        one_of=(("content.stored_bad", "content.many_refused", "content.pages_as_answers"), ("openai.key_accepted", "content.stored_bad", "attempts.some_succeed")), supports={"openai.key_accepted": 1, "content.shorter_than_usual": 1, "content.stored_bad": 1},
         excludes=("openai.another_program",), mistaken_for=("openai-wrong-base-url",), level=2, procedure="emergency/bad_content",
     ),
     Cause(
@@ -316,8 +318,9 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "wordpress-rest-off", "publish", "The site is up and its REST API is off or restricted.",
         _look("Switch the REST API on again: permalinks, or a plugin that restricts it.", _DOCTOR, "N"),
-        one_of=(("wordpress.rest_absent", "failing.wordpress_rest_off"), ("failing.wordpress_rest_off", "paused.wordpress_rest_off", "wordpress.connects")),
-        supports={"wordpress.rest_absent": 2, "paused.wordpress_rest_off": 1}, excludes=("wordpress.rest_answers", "wordpress.redirects_now"), mistaken_for=("wordpress-url-redirects",), level=2, procedure=WORDPRESS_ERRORS,
+        one_of=(("wordpress.rest_absent", "failing.wordpress_rest_off", "failing.wordpress_answer_unreadable"), ("wordpress.rest_absent", "wordpress.plain_permalinks", "paused.wordpress_rest_off"),
+                ("failing.wordpress_rest_off", "failing.wordpress_answer_unreadable", "paused.wordpress_rest_off", "wordpress.connects")),
+        supports={"wordpress.rest_absent": 2, "paused.wordpress_rest_off": 1, "wordpress.plain_permalinks": 1}, excludes=("wordpress.answers_as_always", "wordpress.redirects_now"), mistaken_for=("wordpress-url-redirects",), level=2, procedure=WORDPRESS_ERRORS,
     ),
     Cause(
         "wordpress-certificate-expired", "connect", "The site's certificate has expired.",
@@ -365,14 +368,14 @@ CAUSES: tuple[Cause, ...] = (
         "sweeper-too-eager", "claim", "Jobs are taken from workers that still work on them, and done twice.",
         _look("Make the lease longer than a job takes, and stop whatever sweeps besides the workers.", "runbook function sweeper --data '{\"dry_run\": true}'", never=_NO_SWEEPER),
         one_of=(("jobs.given_out_twice", "workers.lost_while_alive", "jobs.attempts_without_a_row"), ("workers.lost_while_alive", "workers.attempts_lost", "attempts.some_succeed", "workers.some_alive")),
-        supports={"workers.lost_while_alive": 2, "jobs.attempts_without_a_row": 2},
+        supports={"workers.lost_while_alive": 2, "jobs.attempts_without_a_row": 2}, excludes=("database.rows_hidden",),
         explains=("worker-killed",), mistaken_for=("worker-killed", "worker-clock-skewed"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
         "workers-stopped", "workers", "No worker runs, and jobs wait.",
         _look("Start the workers.", "python worker.py", never="The sweeper does not help: there is nobody to take the jobs."),
         needs=("workers.none_alive", "queue.jobs_due"), one_of=(("workers.stopped_orderly", "workers.none_for_long", "workers.vanished"),), supports={"queue.waits_long": 1, "workers.stopped_orderly": 1, "workers.none_for_long": 1},
-        excludes=("database.table_lock_held", "workers.process_there", "workers.processes_come_and_go"), mistaken_for=("database-rows-locked-by-idle-transaction",), procedure="emergency/stuck_jobs",
+        excludes=("database.table_lock_held", "workers.process_there", "workers.processes_come_and_go", "settings.schema_without_tables", "database.rows_hidden"), mistaken_for=("database-rows-locked-by-idle-transaction",), procedure="emergency/stuck_jobs",
     ),
     Cause(
         "scheduler-not-running", "scheduler", "No scheduler runs: what is due is not started.",
@@ -382,7 +385,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "dns-failure", "resolve", "Names cannot be resolved from this machine.",
         _look("Tell whoever runs the network. Workers wait and lose nothing.", _DOCTOR, "N"),
-        one_of=(("names.several_unresolved", "names.server_silent"), ("openai.name_unresolved", "wordpress.name_unresolved", "database.name_unresolved")),
+        one_of=(("names.several_unresolved", "names.server_silent", "failing.names"),
+                ("openai.name_unresolved", "wordpress.name_unresolved", "database.name_unresolved", "paused.openai_unreachable", "paused.wordpress_unreachable")),
         supports={"names.server_silent": 2, "failing.openai_unreachable": 1, "failing.wordpress_unreachable": 1}, explains=("database-down", "openai-overloaded", "wordpress-down", "network-flapping"),
         mistaken_for=("openai-key-malformed", "database-down"), level=2,
     ),
@@ -401,6 +405,7 @@ CAUSES: tuple[Cause, ...] = (
         "worker-clock-skewed", "clocks", "A worker's clock is wrong.",
         FirstAction("Drain that worker and correct its clock.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}),
         one_of=(("clocks.worker_off", "clocks.negative_durations"),), supports={"clocks.other_workers_right": 1, "clocks.negative_durations": 1, "clocks.worker_off": 2, "clocks.database_agrees": 1},
+        excludes=("clocks.database_is_the_odd_one",),
         mistaken_for=("sweeper-too-eager", "wordpress-certificate-expired"), level=2,
     ),
     Cause(
@@ -414,17 +419,24 @@ CAUSES: tuple[Cause, ...] = (
         "one-worker-outdated", "workers", "One worker has old settings or an old version, and fails alone.",
         FirstAction("Drain that worker; the others go on.", "runbook workers drain {worker}", "Y", "workers.drain", {"worker": "{worker}"}),
         one_of=(("scope.one_worker", "scope.one_worker_is_refused"), ("workers.differ", "workers.some_alive", "openai.key_accepted", "wordpress.logs_in"),), supports={"workers.odd_one_fails": 2, "workers.differ": 1, "attempts.some_succeed": 1},
-        excludes=("clocks.worker_off", "openai.key_refused", "openai.quota_refused_now", "wordpress.login_refused", "wordpress.server_errors_now", "openai.another_program"),
+        excludes=("clocks.worker_off", "openai.quota_refused_now", "wordpress.server_errors_now", "openai.another_program"),
         explains=("openai-key-invalid", "wordpress-login-revoked", "openai-wrong-base-url", "openai-quota-exhausted", "wordpress-category-missing", "wordpress-down", "openai-overloaded", "wordpress-permission-lost", "wordpress-url-redirects", "wordpress-rest-off", "network-flapping", "openai-rate-limited"),
         mistaken_for=("network-flapping", "database-password-wrong"), level=2,
     ),
     Cause(
         "producer-stopped", "data", "No jobs come in any more.",
         _look("Ask whoever adds jobs, and look at the log of their last run.", "runbook jobs list", "N"),
-        needs=("producer.less_than_usual", "producer.queue_empty"), supports={"producer.what_came_succeeded": 1}, excludes=("producer.same_gap_before", "workers.vanished_with_jobs"), mistaken_for=("quiet-day",), procedure="daily/health_check",
+        needs=("producer.queue_empty",), one_of=(("producer.less_than_usual", "producer.silent_for_long"),), supports={"producer.what_came_succeeded": 1, "producer.silent_for_long": 1}, excludes=("producer.same_gap_before", "workers.vanished_with_jobs", "database.rows_hidden", "settings.schema_without_tables"), mistaken_for=("quiet-day",), procedure="daily/health_check",
     ),
 )  # fmt: skip
 BY_ID: Mapping[str, Cause] = {cause.id: cause for cause in CAUSES}
+# What a probe from here shows by itself follows from no worker.
+SHOWN_BY_ITSELF: Mapping[str, str] = {
+    "openai-key-invalid": "openai.key_refused", "openai-quota-exhausted": "openai.quota_refused_now",
+    "openai-wrong-base-url": "openai.another_program", "openai-overloaded": "openai.server_errors_now",
+    "wordpress-login-revoked": "wordpress.login_refused", "wordpress-permission-lost": "wordpress.may_not_publish",
+    "wordpress-down": "wordpress.server_errors_now", "wordpress-url-redirects": "wordpress.redirects_now", "wordpress-rest-off": "wordpress.rest_absent",
+}  # fmt: skip
 # Of the catalogue, what leaves no evidence that could be told apart from here, and why.
 NOT_COVERED: Mapping[str, str] = {
     "network-half-open": "named only where the worker runs on this host: its process must be seen alive beside a session that hangs.",

@@ -38,14 +38,14 @@ def _content(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
     share = 100 * bad / of if of else 0.0
     yield Fact("content.many_refused", "data", (bad >= FEWEST_BAD and share >= BAD_CONTENT_PERCENT) if answered else None,
                f"{bad} of the {of} newest attempts brought an article that must not be published ({', '.join(sorted(kinds)) or 'none'}).",
-               bad, {"of": of, "percent": BAD_CONTENT_PERCENT}, SOURCE, symptom=True, severe=True)  # fmt: skip
+               bad, {"of": of, "percent": BAD_CONTENT_PERCENT}, SOURCE, symptom=True, severe=True, subject={"provider": "openai"})  # fmt: skip
     pages = attempts.classes.get("openai_wrong_address")
     as_answers = (
         [row for row in pages.rows if row.http_status == 200] if pages and pages.going_on else []
     )
     yield Fact(
         "content.pages_as_answers", "data", bool(as_answers) if answered else None,
-        "Requests for articles are answered with status 200 and a page that is none.", len(as_answers), 1, SOURCE, symptom=True, severe=True,
+        "Requests for articles are answered with status 200 and a page that is none.", len(as_answers), 1, SOURCE, symptom=True, severe=True, subject={"provider": "openai"},
     )  # fmt: skip
     articles, source = evidence.rows.get("recent_articles"), evidence.source("recent_articles")
     newest = list(articles or ())[:20]
@@ -57,7 +57,7 @@ def _content(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
     repeated = len(newest) - len({row.body for row in newest})
     yield Fact("content.stored_bad", "data", (len(short) >= FEWEST_BAD and len(short) * 4 >= len(newest)) or repeated >= FEWEST_BAD if articles is not None else None,
                f"Of the {len(newest)} newest articles {len(short)} are cut or hardly a text, and {repeated} repeat another word for word.",
-               len(short) + repeated, FEWEST_BAD, source, symptom=True, severe=True)  # fmt: skip
+               len(short) + repeated, FEWEST_BAD, source, symptom=True, severe=True, subject={"provider": "wordpress"})  # fmt: skip
     usual = [row.word_count for row in list(articles or ())[20:]]
     fell = (
         len(usual) >= 20
@@ -94,7 +94,7 @@ def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[
         jobs = {row.job_id for row in rows}
         others = [row for row in attempts.recent if row.job_id not in jobs]
         fine = not others or sum(row.status == "completed" for row in others) * 2 >= len(others)
-        few = len(jobs) <= max(3, len({row.job_id for row in attempts.recent}) // 4)
+        few = len(jobs) <= max(3, len({row.job_id for row in attempts.recent}) // 2)
         yield Fact(f"topics.refused_for_{kind}", "data", (len(rows) >= 1 and few) if answered else None,
                    f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=len(rows) >= 2, subject={"job_id": rows[0].job_id} if rows else {})  # fmt: skip
         classes = [name for name, of in _OF_ONE_TOPIC.items() if of == kind]

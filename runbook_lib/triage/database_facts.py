@@ -9,7 +9,7 @@ from typing import Any
 
 from runbook_lib.database.expected_schema import expected_names
 from runbook_lib.health.checks import Check
-from runbook_lib.triage.evidence import OWN_TABLES, Evidence
+from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact, fact_of_check
 
 # Another session's transaction that holds locks for longer is no ordinary one of a worker.
@@ -88,6 +88,15 @@ def _entrance(evidence: Evidence) -> Iterator[Fact]:
         _reason_is(link, "silent", "no_route"),
         link,
         "The database's host takes no connection in time.",
+        symptom=True,
+        severe=True,
+    )
+    yield _fact(
+        "database.resets",
+        "connect",
+        _reason_is(link, "reset"),
+        link,
+        "The database's port takes the connection and resets it.",
         symptom=True,
         severe=True,
     )
@@ -376,7 +385,7 @@ def _missing_columns(found: Any) -> list[str]:
     return sorted(
         f"{table}.{name}"
         for table, names in there.items()
-        for name in expected_names("column")[table] - names
+        for name in expected_names("column").get(table, frozenset()) - names
     )
 
 
@@ -384,12 +393,19 @@ def _rules(evidence: Evidence) -> Iterator[Fact]:
     """Tables that are gone, and checks, triggers and policies that the migrations did not make."""
     rows, source = evidence.rows.get("rules_of_tables"), evidence.source("rules_of_tables")
     there = {row.relation for row in rows or () if row.kind == "table"}
-    gone = sorted(set(OWN_TABLES) - there) if there else []
+    gone = sorted(set(expected_names("table")) - there) if there else []
     yield Fact(
         "database.tables_missing", "query", None if rows is None else bool(gone),
         f"Tables that the worker needs are not there: {', '.join(gone) or 'none'}.", gone, [], source, symptom=True, severe=True,
     )  # fmt: skip
-    strange = [row for row in rows or () if row.kind != "table" and row.name not in expected_names(row.kind)[row.relation]]  # fmt: skip
+    hidden = evidence.rows.get("rows_hidden")
+    which = [row.title for row in hidden or () if row.rows_hidden]
+    yield Fact(
+        "database.rows_hidden", "query", None if hidden is None else bool(which),
+        f"Row-level security applies to this role on {', '.join(which) or 'no table'}: rows may be missing without an error.",
+        which, [], evidence.source("rows_hidden"), symptom=True, severe=True,
+    )  # fmt: skip
+    strange = [row for row in rows or () if row.kind != "table" and row.name not in expected_names(row.kind).get(row.relation, ())]  # fmt: skip
     checks = [f"{row.relation}.{row.name}" for row in strange if row.kind == "constraint"]
     yield Fact(
         "database.constraints_of_others", "record", None if rows is None else bool(checks),

@@ -6,6 +6,7 @@ import html
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -364,7 +365,8 @@ def _as_dictionary(found: Found) -> dict[str, Any]:
 
 def _plain(cited: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: str(value) if hasattr(value, "isoformat") else value for name, value in cited.items()
+        name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+        for name, value in cited.items()
     }
 
 

@@ -21,10 +21,10 @@ from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Database, UnavailableDatabase
 from runbook_lib.database.statements import Statement, load
 from runbook_lib.deadlines import Deadline
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import NotFoundError, RunbookError
 from runbook_lib.health.checks import Check
 from runbook_lib.health.connections import Connections
-from runbook_lib.health.context import Context
+from runbook_lib.health.context import Context, open_context
 from runbook_lib.health.probes.database import probe_entrance
 from runbook_lib.health.probes.tables import NEEDED_RIGHTS
 from runbook_lib.health.registry import View
@@ -48,7 +48,7 @@ OWN_TABLES = (
 )  # fmt: skip
 
 _SQL = load("triage")
-_QUEUE = load("queue_checks")
+_QUEUE, _CHECKS = load("queue_checks"), load("database_checks")
 _ENTRANCE, _WATCHED, _DEADLOCKS = "entrance", "watched", "deadlocks"
 APPLICATION_NAME = "runbook triage"
 
@@ -81,6 +81,8 @@ class Evidence:
     seconds: float = 0.0
     # Why this process's settings do not fit; None where they do.
     settings_problem: str | None = None
+    # The longest that an attempt may wait for OpenAI, by the settings of whoever looks.
+    openai_deadline_seconds: float = 300.0
     # The text of each statement that was asked, as it was run.
     statements: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,7 +97,8 @@ class Evidence:
 
     def source(self, name: str) -> str:
         """How a statement of triage is cited."""
-        return f"triage.{name}" if name in _SQL else f"queue_checks.{name}"
+        files = (_SQL, _QUEUE, _CHECKS)
+        return next((file[name].source for file in files if name in file), f"triage.{name}")
 
 
 def collect(context: Context, *, deadline_seconds: float = DEADLINE_SECONDS) -> Evidence:
@@ -123,7 +126,9 @@ def collect(context: Context, *, deadline_seconds: float = DEADLINE_SECONDS) -> 
         own.close()
     texts = {name: question.text(context.sources) for name, question in asked.items()}
     evidence = _gathered(found, round(time.monotonic() - started, 2))
-    return _with_this_host(replace(evidence, statements=texts), _port(context))
+    limit = float(context.settings.runbook_openai_deadline_seconds)
+    evidence = replace(evidence, statements=texts, openai_deadline_seconds=limit)
+    return _with_this_host(evidence, _port(context))
 
 
 def _port(context: Context) -> int | None:
@@ -199,8 +204,11 @@ class Question:
     statement: Statement
     parameters: Mapping[str, Any] = field(default_factory=dict)
     own: bool = False
+    needs: tuple[str, ...] = ()
 
     def asked(self, view: View) -> Sequence[Any]:
+        if missing := view.context.sources.missing(self.needs):
+            raise NotFoundError(f"This pipeline has no {', '.join(missing)}.")
         ask = view.own_rows if self.own else view.rows
         return ask(self.statement, **self.parameters)
 
@@ -219,9 +227,10 @@ def questions(context: Context) -> dict[str, Question]:
         "in_processing": Question(_SQL["in_processing"]),
         "waiting": Question(_SQL["waiting"]),
         "ended_in_error": Question(_SQL["ended_in_error"], {"hours": 24}),
-        "completed_without_post": Question(_SQL["completed_without_post"]),
+        "completed_without_post": Question(_SQL["completed_without_post"], needs=("jobs.post_id",)),
         "overlapping_attempts": Question(_SQL["overlapping_attempts"]),
         "table_locks": Question(_SQL["table_locks"], {"tables": locked}),
+        "arrivals": Question(_SQL["arrivals"]),
         "snapshot": Question(_SQL["snapshot"]),
         "server_times": Question(_SQL["server_times"]),
         "table_statistics": Question(_SQL["table_statistics"], {"tables": tables}),
@@ -238,6 +247,40 @@ def questions(context: Context) -> dict[str, Question]:
     )
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A statement asked by itself: its text as it was run and its rows; or why it was not run."""
+
+    description: str
+    text: str
+    rows: tuple[dict[str, Any], ...] = ()
+    why_not: str | None = None
+
+
+def ask(statement: Statement, settings: Settings) -> Answer:
+    """Runs one of the statements that triage asks, read-only, for whoever wants a cited figure again."""
+    with open_context(settings, "runbook triage", require_schema=False) as context:
+        besides = [Question(_SQL[_DEADLOCKS])]
+        asked = {each.statement.source: each for each in [*questions(context).values(), *besides]}
+        question = asked.get(statement.source)
+        if question is None:
+            return Answer(statement.description, statement.text, (), "It belongs to a check, which gives it its parameters: `runbook doctor`, `runbook function health`.")  # fmt: skip
+        connections = Connections(context.sources.bookkeeping if question.own else context.sources.pipeline)  # fmt: skip
+        try:
+            view = View(context, Deadline.after(DEADLINE_SECONDS), connections, connections)
+            rows = tuple(_masked(row._asdict()) for row in question.asked(view))
+        finally:
+            connections.close()
+        return Answer(statement.description, question.text(context.sources), rows)
+
+
+def _masked(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: one_line(value, 1000) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
 def _of_our_own(schema: str) -> dict[str, Question]:
     """What only our own pipeline's tables can tell."""
     pairs = [(table, right) for table, rights in NEEDED_RIGHTS.items() for right in rights]
@@ -251,7 +294,13 @@ def _of_our_own(schema: str) -> dict[str, Question]:
         "pauses": Question(_QUEUE["pauses"]),
         "in_flight_by_provider": Question(_QUEUE["in_flight_by_provider"]),
         "attempts_without_a_row": Question(_SQL["attempts_without_a_row"]),
-        "rules_of_tables": Question(_SQL["rules_of_tables"], {"tables": list(OWN_TABLES)}),
+        "configured_schema": Question(
+            _SQL["configured_schema"], {"schema": schema, "tables": list(OWN_TABLES)}
+        ),
+        "rows_hidden": Question(_CHECKS["rows_hidden"], {"tables": ["content_jobs", "job_runs"]}),
+        "rules_of_tables": Question(
+            _SQL["rules_of_tables"], {"tables": [*OWN_TABLES, "job_runs_default"]}
+        ),
         "limited_providers": Question(_SQL["limited_providers"]),
         "recent_changes": Question(_SQL["recent_changes"]),
         "recent_articles": Question(_SQL["recent_articles"]),

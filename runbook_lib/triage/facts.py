@@ -42,11 +42,13 @@ class Fact:
     clue: bool = False
 
     def cited(self) -> dict[str, Any]:
-        """As a line of evidence: the statement or probe, the figure and what it is measured by."""
-        kind = "statement" if _STATEMENT.match(self.source) else "probe"
+        """As a line of evidence: the statement or probe, the figure and what it is measured by, and how anybody
+        asks the same again."""
+        statement = _STATEMENT.match(self.source)
+        again = f"runbook triage --statement {statement[0]}" if statement else "runbook doctor"
         return {
-            "fact": self.name, kind: self.source, "value": self.value, "threshold": self.threshold,
-            "words": self.words,
+            "fact": self.name, "statement" if statement else "probe": self.source, "value": self.value,
+            "threshold": self.threshold, "words": self.words, "again": again,
         }  # fmt: skip
 
 

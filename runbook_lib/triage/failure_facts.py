@@ -8,6 +8,8 @@ from typing import Any
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.pipeline.failures import FAILURE_CLASSES, Fault
 from runbook_lib.triage.attempts import (
+    HOST_EXHAUSTED,
+    NAME_UNRESOLVED,
     SOURCE,
     UNCLASSED,
     Attempts,
@@ -34,6 +36,7 @@ FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
 NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
 # So unlikely by chance, that failures are those of one worker or one category.
 CHANCE = 0.01
+FEWEST_UNRESOLVED = 3
 ERROR_CHARACTERS = 200
 SCOPE_SHARE = 0.8
 
@@ -119,12 +122,18 @@ def _struck(seen: ClassSeen) -> dict[str, Any]:
 
 
 def _meaning(name: str) -> str:
+    if name == HOST_EXHAUSTED:
+        return "the worker's own host had no more files, memory, ports or room on its disk."
     known = FAILURE_CLASSES.get(name)
     return known.meaning if known else "no rule knows this failure."
 
 
 def layer_of_class(name: str, seen: ClassSeen | None = None) -> str:
     """At which layer attempts of a class fail."""
+    if name == HOST_EXHAUSTED:
+        return "workers"
+    if seen and all(NAME_UNRESOLVED.search(row.error or "") for row in seen.rows):
+        return "resolve"
     if name.startswith("openai_"):
         return "generate"
     if name.startswith("wordpress_"):
@@ -187,6 +196,12 @@ def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterato
         symptom=bool(full),
         severe=True,
     )
+    unresolved = [row for row in attempts.failures if NAME_UNRESOLVED.search(row.error or "")]
+    yield Fact(
+        "failing.names", "resolve", len(unresolved) >= FEWEST_UNRESOLVED if answered else None,
+        f"{len(unresolved)} of the newest attempts failed because a name did not resolve where the worker runs.",
+        len(unresolved), FEWEST_UNRESOLVED, SOURCE, symptom=True, severe=True,
+    )  # fmt: skip
     unreachable = {
         name
         for name, seen in attempts.classes.items()

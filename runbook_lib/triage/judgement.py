@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runbook_lib.triage.causes import CAUSES, Cause, FirstAction
+from runbook_lib.triage.causes import CAUSES, SHOWN_BY_ITSELF, Cause, FirstAction
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 
 Outcome = Literal["fault", "healthy", "watch", "unknown"]
@@ -58,7 +58,7 @@ def judge(facts: Facts, causes: Sequence[Cause] = CAUSES) -> Judgement:
         words = facts.by_name["maintenance.planned"].words
         return Judgement("watch" if symptoms else "healthy", (), None, tuple(symptoms), words)
     found = _without_consequences(
-        [each for cause in causes if (each := fit(cause, facts)) is not None]
+        [each for cause in causes if (each := fit(cause, facts)) is not None], facts
     )
     found.sort(key=lambda each: (each.over, -each.confidence, LAYERS.index(each.cause.layer)))
     if any(not each.over for each in found):
@@ -95,11 +95,16 @@ def fit(cause: Cause, facts: Facts) -> Found | None:
     return Found(cause, round(confidence, 2), tuple(evidence), over)
 
 
-def _without_consequences(found: Iterable[Found]) -> list[Found]:
-    """Leaves out what another cause that fits explains."""
+def _without_consequences(found: Iterable[Found], facts: Facts) -> list[Found]:
+    """Leaves out what another cause that fits explains, unless a probe from here shows it by itself."""
     present = list(found)
     explained = {name for each in present for name in each.cause.explains if name != each.cause.id}
-    return [each for each in present if each.cause.id not in explained]
+    return [
+        each
+        for each in present
+        if each.cause.id not in explained
+        or facts.holds(SHOWN_BY_ITSELF.get(each.cause.id, "")) is True
+    ]
 
 
 def _unexplained(symptoms: Sequence[Fact], found: Sequence[Found]) -> tuple[Fact, ...]:

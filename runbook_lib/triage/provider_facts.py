@@ -10,6 +10,8 @@ from runbook_lib.health.checks import Check
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact, fact_of_check
 
+# In the code of a refusal of the key itself; others tell of the organisation, the project or the address.
+_OF_THE_KEY = ("key", "auth", "credential", "token")
 _CERTIFICATE_EXPIRED, _CERTIFICATE_NOT_YET = 10, 9
 
 
@@ -145,7 +147,18 @@ def _openai(checks: Mapping[str, Check]) -> Iterator[Fact]:
         key or told,
         "OpenAI accepts the key: the list of models is answered.",
     )
-    refused = _is(key, "critical") and status == 401
+    code = str((told.details.get("provider_code") if told else None) or "")
+    of_the_account = bool(code) and not any(word in code for word in _OF_THE_KEY)
+    yield _fact(
+        "openai.account_refused",
+        "log in",
+        _is(key, "critical") and status == 401 and of_the_account if known else None,
+        key or told,
+        f"OpenAI refuses the account rather than the key ({code}): a new key of the same account would fail alike.",
+        symptom=True,
+        severe=True,
+    )
+    refused = _is(key, "critical") and status == 401 and not of_the_account
     yield _fact(
         "openai.key_refused",
         "log in",
@@ -239,6 +252,21 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
         rest is not None and rest.verdict == "ok" if known else None,
         rest,
         "The site's REST API answers.",
+    )
+    plain = rest is not None and rest.verdict == "ok" and rest.details.get("pretty_addresses") is False  # fmt: skip
+    yield _fact(
+        "wordpress.plain_permalinks",
+        "publish",
+        plain if known else None,
+        rest,
+        "The REST API answers under ?rest_route= only: permalinks are plain.",
+    )
+    yield _fact(
+        "wordpress.answers_as_always",
+        "publish",
+        rest is not None and rest.verdict == "ok" and not plain if known else None,
+        rest,
+        "The REST API answers at its usual address.",
     )
     down = bool(status and status >= 500) or error in (
         "wordpress_unavailable",

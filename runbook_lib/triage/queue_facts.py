@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_lib.health.queue_checks import OVERDUE_WARNING_SECONDS
-from runbook_lib.triage.attempts import (
-    SOURCE,
-    Attempts,
-)
+from runbook_lib.health.queue_checks import OVERDUE_WARNING_SECONDS, in_words
+from runbook_lib.triage.attempts import SOURCE, Attempts, class_of, failed
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
 
@@ -20,6 +19,10 @@ SLOWER_WRITING_SECONDS, SLOWER_PUBLISHING_SECONDS = 3.0, 3.0
 LONG_IN_PROCESSING_SECONDS, LONG_FACTOR = 120.0, 3.0
 FEWEST_POSTS_MISSING = 2
 FEWEST_UNTOLD = 2
+# So unlikely by chance, with a look every minute of a year in mind; and the fewest days to compare with.
+SILENT_BY_CHANCE, FEWEST_DAYS = 1e-6, 7
+# Jobs that wait for one answer longer than that, and than three times what any took, hang.
+HANGING_SECONDS, DEADLINE_MARGIN_SECONDS = 60.0, 30.0
 
 
 def queue_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
@@ -47,6 +50,8 @@ def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterat
         yield Fact(f"{stage}.as_before", layer, not slower if found else None, f"{stage.capitalize()} takes as long as before.", round(found[0], 2) if found else None,
                    round(SLOWER_FACTOR * found[1], 2) if found else None, SOURCE)  # fmt: skip
     rows, source = evidence.rows.get("in_processing"), evidence.source("in_processing")
+    yield _hanging(evidence, attempts)
+    yield _goes_on(attempts)
     limit = max(LONG_IN_PROCESSING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
     for stage, layer in (("write", "generate"), ("publish", "publish")):
         long = [row for row in rows or () if row.stage == stage and (row.age_seconds or 0) > limit]
@@ -98,24 +103,18 @@ def _killers(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
     for row in attempts.all:
         if row.status == "lost":
             lost.setdefault(row.job_id, set()).add(str(row.worker))
-    job, workers = max(lost.items(), key=lambda item: len(item[1]), default=(None, set()))
-    others = {row.job_id for row in attempts.all if row.status == "lost"} - {job}
-    alone = not others or len(others) * 2 < len(workers)
-    # Where several jobs lose the same workers, it is the workers: each new one takes the same jobs first.
+    ranked = sorted(lost.items(), key=lambda item: -len(item[1]))
+    job, workers = ranked[0] if ranked else (None, set())
+    second = len(ranked[1][1]) if len(ranked) > 1 else 0
+    # Where several jobs lose the same workers, it is the workers: each new one takes the same jobs first. And
+    # whoever is killed takes along what else it had in hand.
+    alone = second == 0 or (len(workers) >= 3 and second <= len(workers) - 2)
     yield Fact("jobs.one_job_loses_workers", "data", len(workers) >= 2 and alone if answered else None,
-               f"{len(workers)} workers vanished one after another on the job {job}, and on hardly another." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True, subject={"job_id": job} if job else {})  # fmt: skip
+               f"{len(workers)} workers vanished one after another on the job {job}; no other job lost more than {second}." if job else "No job lost several workers.", len(workers), 2, SOURCE, symptom=True, subject={"job_id": job} if job else {})  # fmt: skip
     yield Fact("jobs.others_keep_workers", "data", alone if answered and job else None,
-               "Other jobs lose no worker.", len(others), 1, SOURCE)  # fmt: skip
+               "Other jobs lose no worker, or lost one beside it.", second, max(0, len(workers) - 2), SOURCE)  # fmt: skip
     rows = evidence.rows.get("in_processing")
-    counted = max(
-        (
-            row.lost_count or 0
-            for row in [
-                *(rows or ()),
-            ]
-        ),
-        default=0,
-    )
+    counted = max((row.lost_count or 0 for row in rows or ()), default=0)
     waiting = max((row.most_lost or 0 for row in evidence.rows.get("waiting", ())), default=0)
     quarantined = any(
         row.error_class == "quarantined" for row in evidence.rows.get("ended_in_error", ())
@@ -131,6 +130,7 @@ def _producer(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
     )
     yield Fact("producer.less_than_usual", "data", silent, volume.message if volume else "Whether less comes than usual is not known.",
                volume.value if volume else None, volume.threshold if volume else None, (volume.source if volume else None) or "queue.throughput", symptom=True)  # fmt: skip
+    yield _arrivals(evidence)
     in_hand = evidence.rows.get("in_processing")
     known = waiting is not None and in_hand is not None
     yield Fact(
@@ -170,6 +170,57 @@ def _producer(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
         len(attempts.recent),
         SOURCE,
     )
+
+
+def _hanging(evidence: Evidence, attempts: Attempts) -> Fact:
+    """All that is with OpenAI waits for longer than any did, and none came back since.
+
+    Beyond the total deadline it is the worker that does not end its attempts.
+    """
+    rows = [row for row in evidence.rows.get("in_processing", ()) if row.stage == "write"]
+    ages = [row.age_seconds or 0.0 for row in rows]
+    limit = max(HANGING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
+    within = max(ages, default=0.0) <= evidence.openai_deadline_seconds + DEADLINE_MARGIN_SECONDS
+    ended = [row for row in attempts.all if row.age_seconds < min(ages, default=0.0)]
+    hang = len(ages) >= 2 and min(ages) > limit and within and not ended
+    return Fact(
+        "processing.all_hang_in_write", "generate", hang if "in_processing" in evidence.rows else None,
+        f"All {len(ages)} jobs that are with OpenAI wait for longer than any did before, and none came back since." if hang else "Jobs come back from OpenAI.",
+        round(min(ages, default=0.0), 1), round(limit, 1), evidence.source("in_processing"), symptom=True, severe=True,
+    )  # fmt: skip
+
+
+def _goes_on(attempts: Attempts) -> Fact:
+    """Whether articles are written between the time-outs: then OpenAI answers some and not others."""
+    late = [row for row in attempts.recent if failed(row) and class_of(row) == "openai_timeout"]
+    first = max((row.age_seconds for row in late), default=0.0)
+    written = [row for row in attempts.recent if row.write_seconds and not failed(row) and row.age_seconds < first]  # fmt: skip
+    return Fact(
+        "writing.goes_on", "generate", bool(late) and len(written) * 3 >= len(late) and len(written) >= 2,
+        f"Since the first of {len(late)} time-outs {len(written)} articles were written.", len(written), len(late), SOURCE,
+    )  # fmt: skip
+
+
+def _arrivals(evidence: Evidence) -> Fact:
+    """By the same hours of the two weeks before: how likely it is that by chance nothing came for so long.
+
+    Jobs that come by themselves are about Poisson-distributed. The days before and the same weekday must
+    both have brought some, else it was as quiet then.
+    """
+    rows = [row for row in evidence.rows.get("arrivals", ()) if row.known]
+    usual = [row.published for row in rows]
+    same_weekday = [row.published for row in rows if row.day in (7, 14)]
+    enough = len(rows) >= FEWEST_DAYS and bool(same_weekday)
+    expected = (
+        min(statistics.fmean(usual), *same_weekday, statistics.median(usual)) if enough else 0.0
+    )
+    silent = rows[0].silent_seconds if rows else None
+    return Fact(
+        "producer.silent_for_long", "data", None if not enough else math.exp(-expected) < SILENT_BY_CHANCE,
+        f"Nothing was published for {in_words(silent or 0)}; in the same hours of the days before it was {expected:.0f} at least."
+        if enough else "There is too little history to say how much comes in these hours.",
+        round(math.exp(-expected), 9) if enough else None, SILENT_BY_CHANCE, evidence.source("arrivals"), symptom=True,
+    )  # fmt: skip
 
 
 def _covers(first_hour: Any, evidence: Evidence, days: int) -> bool:

@@ -32,6 +32,12 @@ def settings_facts(evidence: Evidence, policy: Policy) -> Iterator[Fact]:
         False,
         "settings: OPENAI_API_KEY",
     )
+    schema = evidence.row("configured_schema")
+    yield Fact(
+        "settings.schema_without_tables", "configuration", None if schema is None else schema.tables == 0,
+        f"RUNBOOK_DATABASE_SCHEMA names {schema.name!r}, which {'holds none of our tables' if schema.there else 'is not there'}." if schema and not schema.tables else "The schema that the settings name holds our tables.",
+        schema.name if schema else None, None, evidence.source("configured_schema"), symptom=True, severe=True,
+    )  # fmt: skip
     now = evidence.taken_at
     window = next(
         (each for each in policy.maintenance_windows if each.begin <= now < each.end), None

@@ -130,7 +130,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     limited = {row.provider for row in evidence.rows.get("limited_providers", ())}
     open_due = [row for row in due if held_back.get(row.stage) not in paused | full | limited]
     yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
-               f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=True, severe=True)  # fmt: skip
+               f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=not _unswept(evidence), severe=True)  # fmt: skip
 
 
 def _wanted(evidence: Evidence) -> bool:
@@ -172,7 +172,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         JUST_SECONDS,
         source,
     )
-    unswept = [row for row in expired if row.lease_left_seconds < -UNSWEPT_SECONDS]
+    unswept = _unswept(evidence)
     able = bool(alive_workers(evidence))
     yield Fact(
         "jobs.leases_not_swept", "record", bool(unswept) and able if "in_processing" in evidence.rows else None,
@@ -244,6 +244,15 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         symptom=True,
         severe=True,
     )
+
+
+def _unswept(evidence: Evidence) -> list[Any]:
+    """Jobs that any living worker would have taken back: where they stay, what ended cannot be recorded."""
+    return [
+        row
+        for row in evidence.rows.get("in_processing", ())
+        if (row.lease_left_seconds or 0) < -UNSWEPT_SECONDS
+    ]
 
 
 def _activity(evidence: Evidence) -> Iterator[Fact]:

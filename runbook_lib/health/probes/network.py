@@ -146,9 +146,11 @@ def connect(
 
 
 def _reason(failures: Sequence[OSError]) -> str:
-    """refused, silent or no_route: what connecting met, for whoever goes on from it."""
+    """refused, reset, silent or no_route: what connecting met, for whoever goes on from it."""
     if any(isinstance(error, ConnectionRefusedError) for error in failures):
         return "refused"
+    if any(isinstance(error, ConnectionResetError) for error in failures):
+        return "reset"
     return "silent" if any(isinstance(error, TimeoutError) for error in failures) else "no_route"
 
 

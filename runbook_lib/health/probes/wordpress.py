@@ -82,8 +82,9 @@ def _find_rest_api(client: WordPressClient, url: str, patience_seconds: float) -
         raise _Stopped from None
     way = "under /wp-json" if site.pretty_addresses else "under /?rest_route= (plain permalinks)"
     yield Check(
-        name, "ok", f"The REST API of {site.name!r} answers {way}.", value=site.name, source=source
-    )
+        name, "ok", f"The REST API of {site.name!r} answers {way}.", value=site.name, source=source,
+        details={"pretty_addresses": site.pretty_addresses},
+    )  # fmt: skip
     if site.application_passwords is False:
         yield Check(
             "wordpress.application_passwords",
