@@ -66,7 +66,7 @@ COMPOUNDS: tuple[Fault, ...] = (
           failed_as("openai_quota_exhausted")),
     # a provider, and a worker
     *_pair("login", "worker"),
-    *_pair("rate-limit", "frozen-worker"),
+    *_pair("maintenance", "frozen-worker"),
     *_pair("filtered-topic", "worker-of-two"),
     *_pair("maintenance", "poison"),
     *_pair("login", "old-key"),
@@ -75,6 +75,7 @@ COMPOUNDS: tuple[Fault, ...] = (
     *_pair("clock", "scheduler"),
     *_pair("clock-behind", "login"),
     *_pair("overloaded", "scheduler"),
+    *_pair("rate-limit", "scheduler-frozen"),
     # the database, and a provider
     *_pair("db-index", "maintenance"),
     *_pair("login", "db-idle-transaction"),

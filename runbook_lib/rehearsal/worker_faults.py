@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -30,9 +31,8 @@ CLAIM_SECONDS = 90.0
 # A topic that nothing else has.
 ODD_TOPIC = "A glass garden"
 CATEGORIES = ("News", "Guides")
-# Longer than any job took, and than the rule waits before it calls a worker stuck.
-STANDING_SECONDS, FROZEN_SECONDS = 600.0, 60.0
-FROZEN_STATES = "Tt"
+# Longer than any job took; and longer than a worker that lives is ever silent.
+STANDING_SECONDS, SILENCE_SECONDS = 600.0, 13.0
 # So often a program has to have ended for it to be a loop.
 FEWEST_ENDS, FEWEST_LOST, LOST_UNTIL_QUARANTINE = 5, 3, 3
 SLOW_SECONDS, SLOWEST_SECONDS, FEWEST_SLOW = 4.5, 9.0, 6
@@ -110,14 +110,25 @@ def frozen_worker(scene: Scene) -> Iterator[None]:
         )
         os.kill(process.pid, signal.SIGSTOP)
         quick_again()
-        # Only waiting would follow: a minute in which it says nothing.
-        _age(scene, process, FROZEN_SECONDS, FROZEN_SECONDS)
+        _wait_while_silent(scene, process)
         yield
 
 
-def _frail(way: str, *, silent_seconds: float = 0, beside_another: bool = False) -> Stage:
-    """A worker of which every thread that takes a job gets stuck in that way, and it says nothing for so long."""
-    told = not silent_seconds
+def _wait_while_silent(scene: Scene, process: subprocess.Popen[bytes]) -> None:
+    """Its row could be made older, and its sessions could not: so time really goes by."""
+    begun = time.monotonic()
+    scene.until(
+        lambda: (
+            time.monotonic() - begun >= SILENCE_SECONDS
+            and scene.ask(_SQL["silent_seconds"], pid=process.pid) >= SILENCE_SECONDS
+        ),
+        "it says nothing",
+        CLAIM_SECONDS,
+    )
+
+
+def _frail(way: str, *, silent: bool = False, beside_another: bool = False) -> Stage:
+    """A worker of which every thread that takes a job gets stuck in that way, and that may fall silent by it."""
 
     @contextmanager
     def stage(scene: Scene) -> Iterator[None]:
@@ -129,7 +140,7 @@ def _frail(way: str, *, silent_seconds: float = 0, beside_another: bool = False)
             )
             programs.wait_until_registered(scene, process)
             scene.add(3, topic=ODD_TOPIC)
-            if told:
+            if not silent:
                 scene.until(
                     lambda: scene.ask(_SQL["told_in_flight"], pid=process.pid) == 3, "it tells that its hands are full", CLAIM_SECONDS
                 )  # fmt: skip
@@ -141,8 +152,11 @@ def _frail(way: str, *, silent_seconds: float = 0, beside_another: bool = False)
                 other = stack.enter_context(programs.worker(scene))
                 programs.wait_until_registered(scene, other)
             scene.add(scene.chance(way).randint(2, 12))
-            # Only waiting would follow: minutes in which none of its jobs gets a step further.
-            _age(scene, process, STANDING_SECONDS, silent_seconds)
+            if silent:
+                _wait_while_silent(scene, process)
+            else:
+                # Only waiting would follow: minutes in which none of its jobs gets a step further.
+                scene.execute(_SQL["age_worker"], pid=process.pid, seconds=STANDING_SECONDS)
             yield
 
     return stage
@@ -152,14 +166,6 @@ def _frail_command(way: str, concurrency: int = 3) -> list[str]:
     return [
         sys.executable, "-m", "runbook_lib.rehearsal.frail_worker", way, ODD_TOPIC, "--concurrency", str(concurrency),
     ]  # fmt: skip
-
-
-def _age(
-    scene: Scene, process: subprocess.Popen[bytes], seconds: float, silent_seconds: float
-) -> None:
-    scene.execute(
-        _SQL["age_worker"], pid=process.pid, seconds=seconds, silent_seconds=silent_seconds
-    )
 
 
 # stopped
@@ -363,8 +369,8 @@ WORKER_FAULTS: tuple[Fault, ...] = (
     Fault("worker-of-two", ("worker-killed",), killed_of_two, failed_as("worker_lost"), own_workers=True),
     Fault("frozen-worker", ("worker-stuck",), frozen_worker, _held, own_workers=True),
     Fault("deadlocked-worker", ("worker-stuck",), _frail("deadlocks"), _stands_still, own_workers=True),
-    Fault("hanging-worker", ("worker-stuck",), _frail("hangs", silent_seconds=FROZEN_SECONDS), _stands_still, own_workers=True),
-    Fault("one-of-two-hangs", ("worker-stuck",), _frail("hangs", silent_seconds=FROZEN_SECONDS, beside_another=True), _stands_still, own_workers=True),
+    Fault("hanging-worker", ("worker-stuck",), _frail("hangs", silent=True), _stands_still, own_workers=True),
+    Fault("one-of-two-hangs", ("worker-stuck",), _frail("hangs", silent=True, beside_another=True), failed_as("worker_lost", 3), own_workers=True),
     Fault("no-worker", ("workers-stopped",), stopped_workers, _nobody_works, own_workers=True),
     Fault("never-started", ("workers-stopped",), never_started, _nobody_works, own_workers=True),
     Fault("broken-release", ("worker-crash-loop",), _broken_release("psycopg2", _MISSING_LIBRARY), _nobody_works, own_workers=True),

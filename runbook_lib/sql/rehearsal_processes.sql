@@ -19,12 +19,17 @@ SELECT count(*)
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'runbook-worker';
 
+-- name: silent_seconds
+-- How long ago a worker's process gave its last sign of life.
+SELECT extract(epoch FROM now() - heartbeat_at)::double precision
+FROM workers
+WHERE pid = %(pid)s;
+
 -- name: age_worker
--- What a worker told last it told so many seconds earlier; its jobs were begun as much earlier.
+-- A worker began so many seconds earlier, and came as much earlier a step further; so did its jobs.
 WITH aged AS (
     UPDATE workers
     SET started_at = started_at - make_interval(secs => %(seconds)s),
-        heartbeat_at = heartbeat_at - make_interval(secs => %(silent_seconds)s),
         progress_at = progress_at - make_interval(secs => %(seconds)s)
     WHERE pid = %(pid)s
     RETURNING worker
