@@ -10,8 +10,8 @@ from typing import Any
 import psycopg2
 
 from runbook_lib.database.statements import load
-from runbook_lib.deadlines import WATCHDOG, shut_descriptor
-from runbook_lib.errors import DatabaseUnreachable, DeadlineExceeded, RunbookError
+from runbook_lib.deadlines import WATCHDOG, Deadline, shut_descriptor
+from runbook_lib.errors import DatabaseUnreachable, RunbookError
 from runbook_lib.health.checks import Check, Verdict
 from runbook_lib.health.probes.login_failures import explain_login_failure
 from runbook_lib.health.registry import DeclaredCheck, View, graded
@@ -205,13 +205,15 @@ def _against_limit(
 def pooler(view: View) -> Check:
     """Whether a pooler stands in between, and whether clients wait for it."""
     name, statement = "database.pooler", _DOCTOR["backend"]
-    here, there = _backends(view)
-    if here is not None and here == there:
+    here, there, unanswered = _backends(view)
+    if unanswered is None and here == there:
         words = "Connected to the server directly; there is no pooler in between."
         return Check(name, "ok", words, "none", source=statement.source)
     try:
         pools = _pools(view)
     except (psycopg2.Error, RunbookError):
+        if unanswered is not None:
+            raise unanswered from None
         return Check(
             name,
             "not_allowed",
@@ -240,19 +242,19 @@ def pooler(view: View) -> Check:
     )
 
 
-def _backends(view: View) -> tuple[int | None, int | None]:
-    """The server's process as this connection was told, and as the server says; None where nobody answers.
+def _backends(view: View) -> tuple[int | None, int | None, RunbookError | None]:
+    """The server's process as this connection was told, and as the server says; or why nobody answers.
 
     A pooler whose connections are all in use answers about itself while it lets nothing through.
     """
     try:
         with (
-            view.pipeline.lent(view.deadline) as connection,
+            view.pipeline.lent(Deadline.after(POOLER_WAIT_SECONDS)) as connection,
             connection.transaction(read_only=True, deadline_seconds=2) as transaction,
         ):
-            return connection.raw.info.backend_pid, transaction.value(_DOCTOR["backend"])
-    except DeadlineExceeded:
-        return None, None
+            return connection.raw.info.backend_pid, transaction.value(_DOCTOR["backend"]), None
+    except RunbookError as error:
+        return None, None, error
 
 
 def _pools(view: View) -> list[dict[str, Any]]:

@@ -220,8 +220,9 @@ JOIN pg_class AS relation ON relation.oid = index.indexrelid
 WHERE index.indrelid = to_regclass(%(table)s);
 
 -- name: columns
--- The columns of our tables.
-SELECT relation AS title, attname::text AS name
+-- The columns of our tables; `demanded`: a row must bring a value for it.
+SELECT relation AS title, attname::text AS name,
+    attnotnull AND NOT atthasdef AND attidentity = '' AND attgenerated = '' AS demanded
 FROM unnest(%(tables)s::text[]) AS relation
 JOIN pg_attribute ON attrelid = to_regclass(relation) AND attnum > 0 AND NOT attisdropped;
 

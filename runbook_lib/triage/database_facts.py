@@ -348,6 +348,14 @@ def _shape(evidence: Evidence) -> Iterator[Fact]:
         "database.columns_missing", "query", None if found is None else bool(missing),
         f"Columns that our statements use are not there: {', '.join(missing) or 'none'}.", missing, [], evidence.source("columns"), symptom=True, severe=True,
     )  # fmt: skip
+    demanded = [
+        f"{row.title}.{row.name}" for row in found or ()
+        if row.demanded and row.name not in expected_names("column").get(row.title, frozenset())
+    ]  # fmt: skip
+    yield Fact(
+        "database.columns_demanded", "record", None if found is None else bool(demanded),
+        f"Columns that no migration of ours made demand a value: {', '.join(demanded) or 'none'}.", demanded, [], evidence.source("columns"), symptom=True, severe=True,
+    )  # fmt: skip
     rules = evidence.rows.get("status_rules")
     bad = [
         rule.name

@@ -72,16 +72,25 @@ def _state(host: str, pid: int, word: bytes) -> str | None:
 
 
 def watch_workers(seconds: float = WATCH_SECONDS) -> Watched:
-    """Looks at the processes that run a `worker.py` again and again, for so long."""
-    first = present = everyone = frozenset(_worker_processes())
-    ended: frozenset[int] = frozenset()
+    """Looks at the processes that run a `worker.py` again and again, for so long.
+
+    Several pipelines may run on a host: told are the processes of the one parent (a supervisor, a loop in a
+    shell) of which none lasted, where there is such a one.
+    """
+    first = dict(_worker_processes())
+    present, everyone, ended = first, dict(first), set[int]()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(1 / LOOKS_A_SECOND)
-        present = frozenset(_worker_processes())
-        everyone |= present
-        ended |= everyone - present
-    return Watched(seconds, len(everyone), len(everyone - first), len(ended), len(first & present))
+        present = dict(_worker_processes())
+        everyone.update(present)
+        ended |= everyone.keys() - present.keys()
+    of_a_parent = []
+    for parent in {*everyone.values()}:
+        seen = {pid for pid, of in everyone.items() if of == parent}
+        lasted = seen & first.keys() & present.keys()
+        of_a_parent.append(Watched(seconds, len(seen), len(seen - first.keys()), len(seen & ended), len(lasted)))  # fmt: skip
+    return min(of_a_parent, key=lambda watched: (watched.lasted, -watched.began - watched.ended), default=Watched(seconds, 0, 0, 0, 0))  # fmt: skip
 
 
 def activity_of(pids: Iterable[int], port: int) -> list[Activity]:
@@ -128,11 +137,13 @@ def _unacknowledged_bytes(pid: int, port: int) -> int:
     )
 
 
-def _worker_processes() -> Iterator[int]:
+def _worker_processes() -> Iterator[tuple[int, int]]:
+    """The processes that run a `worker.py`, each with its parent."""
     for directory in _PROCESSES.glob("[0-9]*"):
         try:
             words = (directory / "cmdline").read_bytes().split(b"\0")
-        except OSError:
+            if any(word.rpartition(b"/")[2] == b"worker.py" for word in words):
+                status = (directory / "stat").read_text("ascii", "replace").rpartition(")")[2]
+                yield int(directory.name), int(status.split()[1])
+        except (OSError, ValueError, IndexError):
             continue
-        if any(word.rpartition(b"/")[2] == b"worker.py" for word in words):
-            yield int(directory.name)

@@ -19,6 +19,8 @@ CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
 STANDING_SECONDS, STANDING_FACTOR = 180.0, 3.0
 HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
+# A worker asks the database several times a second; one of which nothing is heard for longer does not ask.
+BUSY_SECONDS, QUIET_SECONDS = 2.5, 8.0
 # Any living worker sweeps within a second or a few.
 UNSWEPT_SECONDS = 15.0
 
@@ -275,8 +277,8 @@ def _sessions(evidence: Evidence, living: Sequence[str]) -> Iterator[Fact]:
     """What the workers' sessions do tells a worker that stands still from one that the database keeps waiting."""
     rows, source = evidence.rows.get("worker_sessions"), evidence.source("worker_sessions")
     waiting = [row for row in rows or () if row.blocked or row.wait_event_type == "Lock"]
-    quiet = [row for row in rows or () if row not in waiting and str(row.state).startswith("idle") and row.in_state_seconds > SILENT_SECONDS]  # fmt: skip
-    busy = [row for row in rows or () if row not in quiet]
+    quiet = [row for row in rows or () if row not in waiting and str(row.state).startswith("idle") and row.in_state_seconds > QUIET_SECONDS]  # fmt: skip
+    busy = [row for row in rows or () if row in waiting or row.state == "active" or (row.in_state_seconds or 0) < BUSY_SECONDS]  # fmt: skip
     alive = len(alive_workers(evidence))
     yield Fact(
         "workers.sessions_wait_for_a_lock", "query", bool(waiting) if rows is not None else None,
