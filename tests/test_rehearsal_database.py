@@ -52,8 +52,6 @@ def test_a_fault_shows_while_it_is_staged_and_never_without_it(name: str, scene:
         assert not fault.shows(scene)
         with fault.stage(scene):
             scene.until(lambda: fault.shows(scene), "it takes hold")
-        if not fault.own_workers:
-            scene.until(lambda: not fault.shows(scene), "it is repaired")
 
 
 def test_a_server_of_a_scene_is_killed_and_frozen_and_comes_back_where_it_was(

@@ -19,12 +19,14 @@ from runbook_lib.rehearsal.faults import Fault, Shows, Stage, seen_to_work, stan
 from runbook_lib.rehearsal.links import DATABASE, linked
 from runbook_lib.rehearsal.pooler import pooler
 from runbook_lib.rehearsal.roles import Role, is_refused, login_fails_with, ordinary_role
-from runbook_lib.rehearsal.scene import Scene
+from runbook_lib.rehearsal.scene import LOOK_SECONDS, Scene
 
 _SQL = load("rehearsal_database")
 _CONSOLE, _REPORTS = "a forgotten console", "nightly reports"
 # Long enough that no ordinary transaction of a worker sits so long.
 _SITTING_SECONDS = 6.0
+# A worker whose transaction waited in vain tries again after two seconds at most.
+_COMES_BACK_SECONDS = 3.0
 _MANY_JOBS, _SLOW_CLAIM_SECONDS = 60_000, 0.05
 
 
@@ -100,7 +102,7 @@ def _full_pool(scene: Scene) -> Iterator[None]:
     ):
         scene.move(database_url=SecretStr(url))
         with scene.working(), _sessions(url, _REPORTS, 2) as sitting:
-            seen_to_work(scene)
+            seen_to_work(scene, seconds=60)
             scene.add(4)
             for session in sitting:
                 session.cursor().execute(str(_SQL["is_there"]))
@@ -109,16 +111,32 @@ def _full_pool(scene: Scene) -> Iterator[None]:
 
 def _pool_is_full(scene: Scene) -> bool:
     """As the pooler says itself: clients wait for a connection to the server; and nothing gets done."""
+    return _within_moments(lambda: _clients_waiting(scene) >= 1) and stands_still(scene)
+
+
+def _clients_waiting(scene: Scene) -> int:
     console = urlunsplit(urlsplit(scene.workers_url)._replace(path="/pgbouncer"))
-    connection = psycopg2.connect(console)
+    try:
+        connection = psycopg2.connect(console)
+    except psycopg2.OperationalError:
+        return 0  # there is no pooler in between
     connection.autocommit = True
     try:
         with connection.cursor(cursor_factory=DictCursor) as cursor:
             cursor.execute(str(_SQL["pools"]))
-            waiting = sum(int(pool["cl_waiting"]) for pool in cursor.fetchall())
+            return sum(int(pool["cl_waiting"]) for pool in cursor.fetchall())
     finally:
         connection.close()
-    return waiting >= 1 and stands_still(scene)
+
+
+def _within_moments(holds: Callable[[], bool]) -> bool:
+    """Whether it is so at some time within seconds: who waits in vain gives up, and comes back."""
+    end = time.monotonic() + _COMES_BACK_SECONDS
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
 
 
 # locks
@@ -149,7 +167,9 @@ def _held(statement: Statement) -> Stage:
 
 
 def _workers_wait(scene: Scene) -> bool:
-    return int(scene.asked(_SQL["workers_blocked_by"], application=_CONSOLE)) >= 1
+    return _within_moments(
+        lambda: int(scene.asked(_SQL["workers_blocked_by"], application=_CONSOLE)) >= 1
+    )
 
 
 @contextmanager

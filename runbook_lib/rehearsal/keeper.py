@@ -93,7 +93,8 @@ class Keeper:
                 scene.begun = scene.value("now")
                 staged.enter_context(fault.stage(scene))
                 self._prove_that_it_stands(scene)
-                self.home.write_settings(as_environment(scene.looking), as_environment(before))
+                looking = {**as_environment(scene.looking), **scene.environment}
+                self.home.write_settings(looking, as_environment(before))
                 self.home.change(
                     phase=STAGED, decoy=decoy, alert=alert_of(scene, self.practice),
                     alerted_at=datetime.now(UTC).isoformat(), limits=limits, jobs=self._jobs,

@@ -2,7 +2,7 @@
 
 -- name: silent_seconds
 -- For how long the worker that was heard of last has been silent.
-SELECT extract(epoch FROM now() - max(heartbeat_at))::double precision
+SELECT coalesce(extract(epoch FROM now() - max(heartbeat_at)), 0)::double precision
 FROM workers;
 
 -- name: open_sessions
