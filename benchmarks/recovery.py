@@ -46,8 +46,10 @@ def main() -> None:
 
 def _shown(found: Recovery) -> Recovery:
     when = "not in time" if found.seconds is None else f"{found.seconds:6.1f} s"
-    how = "after the repair" if found.repaired else "by the action alone"
-    said = f"{found.kind} ({found.outcome})"
+    how = "by the action alone"
+    if found.repaired:
+        how = "repaired, resumed" if found.resumed else "repaired"
+    said = f"named {', '.join(found.named) or 'nothing'}; {found.kind} ({found.outcome})"
     if found.problem is not None:
         print(f"---- {found.fault:20} not staged: {found.problem}", flush=True)
         return found

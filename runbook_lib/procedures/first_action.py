@@ -43,7 +43,9 @@ def plan_command(found: Found) -> str | None:
 
 def who(found: Found) -> str:
     """Whom the evidence is about, in words; nothing where that is nobody in particular."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.subject.items())
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in found.subject.items() if value
+    )
 
 
 def _guard(diagnosis: Diagnosis) -> Check:

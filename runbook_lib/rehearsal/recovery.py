@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg2
@@ -37,6 +38,7 @@ from runbook_lib.triage.diagnosis import diagnose_context
 
 _SQL = load("rehearsal_recovery")
 RECOVERED_WITHIN_SECONDS = 120.0
+ENDS_SOON_SECONDS = 60.0
 # So long the action alone has, where it is the remedy.
 ALONE_SECONDS = 15.0
 SETTLED_WITHIN_SECONDS = 60.0
@@ -57,6 +59,7 @@ class Recovery:
     kind: str | None
     outcome: str
     repaired: bool
+    resumed: bool
     seconds: float | None
     left: tuple[str, ...]
     lost: int
@@ -101,7 +104,7 @@ def recover(
             return _recover(scene, fault, stack, staged, treated)
     except (RunbookError, psycopg2.Error, OSError) as error:
         told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-        return Recovery(fault.name, fault.truth[0], (), None, "not staged", False, None, (), 0, 0, told)  # fmt: skip
+        return Recovery(fault.name, fault.truth[0], (), None, "not staged", False, False, None, (), 0, 0, told)  # fmt: skip
 
 
 def _recover(
@@ -114,24 +117,29 @@ def _recover(
     alone = kind not in BRAKES and _flows_within(scene, ALONE_SECONDS)
     seconds = time.monotonic() - began if alone else None
     staged.close()
-    _resume_as_told(scene, fault)
+    resumed = _resume_long_pauses(scene)
     if fault.own_workers:
         stack.enter_context(scene.working())
     if not alone and _flows_within(scene, RECOVERED_WITHIN_SECONDS - (time.monotonic() - began)):
         seconds = time.monotonic() - began
     left, lost = _settled(scene)
     return Recovery(
-        fault.name, fault.truth[0], named, kind, outcome, not alone,
+        fault.name, fault.truth[0], named, kind, outcome, not alone, resumed and not alone,
         None if seconds is None else round(seconds, 1), left, lost, len(doubled(scene)),
     )  # fmt: skip
 
 
-def _resume_as_told(scene: Scene, fault: Fault) -> None:
-    """Whoever repaired what a provider was paused for ends the pause, as the practice tells them."""
-    for step in fault.then:
-        command, _, provider = step.partition(" ")
-        if command == "resume":
-            brakes.resume(scene.database, brakes.providers_named(provider), actor="rehearsal")
+def _resume_long_pauses(scene: Scene) -> bool:
+    """Whoever repaired what a provider was paused for ends the pause, unless it soon ends by itself."""
+    soon = scene.value("now") + timedelta(seconds=ENDS_SOON_SECONDS)
+    paused = [
+        state.provider
+        for state in brakes.provider_states(scene.database)
+        if state.pause is not None and (state.pause.until is None or state.pause.until > soon)
+    ]
+    if paused:
+        brakes.resume(scene.database, paused, actor="rehearsal", reason="repaired")
+    return bool(paused)
 
 
 def _act(scene: Scene, cause: str) -> tuple[tuple[str, ...], str]:
