@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from benchmarks.rehearsals import Task
 from benchmarks.rehearsals_page import page
 from benchmarks.rehearsals_table import measures, misses
 from runbook_lib.database.disposable import DisposableServer
-from runbook_lib.rehearsal import expected_actions, harm
+from runbook_lib.policy import Policy
+from runbook_lib.rehearsal import expected_actions, harm, recomputing
 from runbook_lib.rehearsal.catalogue import CATALOGUE, HEALTHY, NOT_STAGED, UNKNOWN
 from runbook_lib.rehearsal.laboratory import Laboratory, laboratory
+from runbook_lib.triage import kept_evidence
 from runbook_lib.triage.causes import BY_ID
+from runbook_lib.triage.evidence import Evidence
 
 # Of each kind what is quick to stage. The rest is in `make rehearsals`.
 QUICK = (
@@ -176,3 +180,12 @@ def test_harm_is_seen(a_laboratory: Laboratory) -> None:
             model="gpt-4o-mini", messages=[{"role": "user", "content": "Topic: no job's topic"}]
         )
         assert harm.requests_by_others(scene) == 1
+
+
+def test_a_figure_that_the_evidence_does_not_give_again_is_named() -> None:
+    anew = kept_evidence.recomputed(Evidence(), Policy())
+    fact = next(iter(anew.facts))
+    assert recomputing._problem(fact, anew) is None
+    assert "recomputed" in (recomputing._problem(replace(fact, value="other"), anew) or "")
+    assert recomputing._problem(replace(fact, source=""), anew) == "no statement or probe is named"
+    assert recomputing._problem(replace(fact, name="made.up"), anew) is not None

@@ -1,36 +1,67 @@
-"""Whether each figure that an answer cites can be had again from what it cites."""
+"""Whether each figure that an answer cites can be had again from what it cites.
+
+The evidence is written to a file as `runbook triage --save` does, read again, and the diagnosis made anew from
+nothing else. Each statement that is cited must also run by itself.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg2
+
 from runbook_lib.database.statements import load
+from runbook_lib.errors import RunbookError
 from runbook_lib.health.context import Context
+from runbook_lib.triage import kept_evidence
 from runbook_lib.triage.diagnosis import Diagnosis
+from runbook_lib.triage.evidence import ask
 from runbook_lib.triage.facts import Fact
 
 
 def compare_figures(context: Context, diagnosis: Diagnosis) -> dict[str, Any]:
-    """How many figures the causes cite, how many could be had again, and which could not."""
-    del context
+    """How many figures the causes cite, and which of them could not be had again."""
     cited = [fact for each in diagnosis.causes for fact in each.evidence]
-    amiss = [f"{fact.name}: {problem}" for fact in cited if (problem := _problem(fact))]
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "evidence.json"
+        kept_evidence.keep(diagnosis, file)
+        _, evidence = kept_evidence.read(file)
+    anew = kept_evidence.recomputed(evidence, context.policy)
+    amiss = [f"{fact.name}: {problem}" for fact in cited if (problem := _problem(fact, anew))]
+    amiss += _that_do_not_run(context, {str(fact.cited().get("statement")) for fact in cited})
     return {"figures": len(cited), "figures_amiss": amiss}
 
 
-def _problem(fact: Fact) -> str | None:
-    cited = fact.cited()
-    if "probe" in cited:
-        return None if cited["probe"] else "no statement or probe is named"
-    file, _, name = str(cited["statement"]).partition(".")
-    name = name.split()[0].rstrip(",;:")
-    return None if name in _names(file) else f"{cited['statement']} is no statement"
+def _problem(fact: Fact, anew: Diagnosis) -> str | None:
+    """What differs when the fact is made from the kept evidence."""
+    again = anew.facts.by_name.get(fact.name)
+    if not fact.source:
+        return "no statement or probe is named"
+    if again is None:
+        return "it is not stated from the kept evidence"
+    told, found = _plain(fact), _plain(again)
+    return None if told == found else f"{told}, recomputed {found}"
 
 
-@cache
-def _names(file: str) -> frozenset[str]:
-    try:
-        return frozenset(load(file))
-    except FileNotFoundError:
-        return frozenset()
+def _plain(fact: Fact) -> Any:
+    return json.loads(json.dumps([fact.holds, fact.value, fact.threshold], default=str))
+
+
+def _that_do_not_run(context: Context, cited: set[str]) -> list[str]:
+    found = []
+    for title in sorted(cited - {"None"}):
+        file, _, name = title.split()[0].partition(".")
+        try:
+            statement = load(file)[name.rstrip(",;:")]
+        except (KeyError, OSError):
+            found.append(f"{title} is no statement")
+            continue
+        try:
+            ask(statement, context.settings)
+        except (RunbookError, psycopg2.OperationalError):
+            # The fault keeps it from being asked now; a moment ago it was.
+            continue
+    return found
