@@ -15,6 +15,7 @@ from runbook_lib import changes
 from runbook_lib.changes import Plan
 from runbook_lib.database import Database
 from runbook_lib.errors import PlanRefused, UsageError
+from runbook_lib.pipeline.permits import Permits
 from runbook_lib.settings import load_settings
 
 ADD_WORKER = """
@@ -104,6 +105,21 @@ def test_a_worker_is_drained_while_another_goes_on_and_that_is_taken_back(
     assert plan(database, "workers.drain", worker="one").row_count == 0
     undo(database, change)
     assert not draining(database, "one")
+
+
+def test_a_provider_that_a_drained_worker_paused_for_all_is_tried_by_the_others_at_once(
+    database: Database,
+) -> None:
+    add_worker(database, "outdated")
+    add_worker(database, "other")
+    paused = "INSERT INTO provider_pauses (provider, until, reason, error_class, paused_by, automatic) VALUES (%(provider)s, now() + interval '1 hour', 'key', 'openai_key_invalid', %(by)s, true)"
+    with database.transaction() as transaction:
+        transaction.run(paused, provider="openai", by="outdated")
+        transaction.run(paused, provider="wordpress", by="other")
+    do(database, "workers.drain", worker="outdated")
+    with database.transaction() as transaction:
+        permits = Permits(transaction, "other", trial_seconds=60)
+        assert (permits.allowed("write"), permits.allowed("publish")) == (1, 0)
 
 
 def test_the_only_worker_is_not_drained_unless_that_is_said(database: Database) -> None:

@@ -73,7 +73,10 @@ class Drain(_OfWorkers):
         found = []
         for row in rows:
             drained = put_drain(transaction, row.key, actor=actor)
-            found.append(ChangedRow(row.key, row.seen, {"in_flight": drained["in_flight"]}))
+            # It may have paused a provider for all, for an old key of its own: those that go on try at once.
+            tried = [each.provider for each in transaction.rows(_SQL["try_again_now"], worker=row.key)]  # fmt: skip
+            after = {"in_flight": drained["in_flight"], "tried_again": tried}
+            found.append(ChangedRow(row.key, row.seen, after))
         return found
 
 

@@ -31,3 +31,10 @@ FROM workers
 WHERE worker = ANY (%(workers)s)
 ORDER BY worker
 FOR UPDATE;
+
+-- name: try_again_now
+-- Pauses that this worker made by itself come to their trial at once: another worker tries with what it has.
+UPDATE provider_pauses
+SET until = now()
+WHERE automatic AND paused_by = %(worker)s AND until > now() AND error_class IS DISTINCT FROM 'daily_cap_reached'
+RETURNING provider;
