@@ -243,7 +243,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "openai-slow", "generate", "OpenAI answers, and takes much longer than before.",
         _look("Keep leases and deadlines longer than the calls; look at the provider's status page.", "runbook run troubleshooting/slow_jobs", never=_NO_MORE_CONCURRENCY),
-        needs=("writing.slower_than_before",), one_of=(("openai.key_accepted", "attempts.some_succeed"),), supports={"openai.answers_slowly": 1, "openai.key_accepted": 1, "failing.openai_timeout": 1, "processing.long_in_write": 1, "publishing.as_before": 1},
+        one_of=(("writing.slower_than_before", "writing.under_way_longer"), ("openai.key_accepted", "attempts.some_succeed")), supports={"openai.answers_slowly": 1, "openai.key_accepted": 1, "failing.openai_timeout": 1, "processing.long_in_write": 1, "publishing.as_before": 1},
         excludes=("openai.silent",), mistaken_for=("database-statistics-stale-or-bloated", "openai-stalled"), procedure="troubleshooting/slow_jobs",
     ),
     Cause(
@@ -332,7 +332,7 @@ CAUSES: tuple[Cause, ...] = (
         "wordpress-slow-publish", "draft", "The site takes posts and answers too late: each may exist already.",
         FirstAction("Nothing at once: a job looks for its post before it tries again. Give the site fewer posts at once.", "runbook limits set wordpress --concurrency 1", "Y",
                     "limits.lower", {"provider": "wordpress", "concurrency": 1}, "Do not retry by hand before the look-up: it would make a second post."),
-        one_of=(("failing.wordpress_outcome_unknown", "failing.wordpress_timeout"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
+        one_of=(("publishing.answers_late",), ("failing.wordpress_outcome_unknown", "failing.wordpress_timeout"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
         supports={"publishing.slower_than_before": 1, "wordpress.logs_in": 1, "failing.wordpress_outcome_unknown": 1, "processing.long_in_publish": 1, "wordpress.answers_slowly": 1},
         excludes=("wordpress.server_errors_now", "wordpress.refused"), mistaken_for=("openai-slow", "wordpress-down"), procedure=WORDPRESS_ERRORS,
     ),
@@ -348,7 +348,7 @@ CAUSES: tuple[Cause, ...] = (
         FirstAction("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}, _NO_SWEEPER),
         one_of=(("workers.stand_still", "workers.silent_session_open", "workers.process_frozen", "workers.process_does_nothing"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
         supports={"workers.process_there": 2, "workers.process_does_nothing": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
-        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain", "workers.unacknowledged_data"), explains=("worker-killed", "workers-stopped"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
+        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain", "workers.unacknowledged_data", "workers.polls_in_vain"), explains=("worker-killed", "workers-stopped"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
         "worker-crash-loop", "workers", "Workers start and end at once, again and again.",
@@ -393,13 +393,13 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "network-half-open", "connect", "Open connections hang, new ones work: something in between lost them.",
         _look("Restart what holds the dead connections; pools open new ones.", "runbook workers", "Y"),
-        needs=("workers.unacknowledged_data", "database.opens_sessions"), supports={"workers.vanished": 1, "workers.process_alive": 1, "workers.silent_session_open": 1},
+        needs=("database.opens_sessions",), one_of=(("workers.unacknowledged_data", "workers.polls_in_vain"),), supports={"workers.vanished": 1, "workers.process_alive": 1, "workers.silent_session_open": 1},
         excludes=("workers.process_frozen", "workers.sessions_wait_for_a_lock"), mistaken_for=("database-hung", "openai-stalled"), level=2,
     ),
     Cause(
         "network-flapping", "connect", "Connections break in bursts, to several services at once.",
-        _look("Back off and tell whoever runs the network.", _DOCTOR), needs=("failing.both_unreachable", "attempts.some_succeed"), one_of=(("openai.connects", "openai.refused", "wordpress.refused"), ("wordpress.connects", "openai.refused", "wordpress.refused")),
-        excludes=("names.several_unresolved",), mistaken_for=("openai-overloaded", "database-crash-recovery-loop"), level=2,
+        _look("Back off and tell whoever runs the network.", _DOCTOR), needs=("attempts.some_succeed",), one_of=(("failing.both_unreachable", "links.several_reset"), ("openai.connects", "openai.refused", "wordpress.refused", "links.several_reset"), ("wordpress.connects", "openai.refused", "wordpress.refused", "links.several_reset")),
+        excludes=("names.several_unresolved",), explains=("wordpress-slow-publish", "wordpress-down", "openai-stalled"), mistaken_for=("openai-overloaded", "database-crash-recovery-loop"), level=2,
     ),
     Cause(
         "worker-clock-skewed", "clocks", "A worker's clock is wrong.",

@@ -32,6 +32,8 @@ RESTART_SECONDS = 3.0
 FULL_PERCENT = 2.0
 RECENT_CRASH = timedelta(minutes=15)
 STATISTICS_SECONDS = 30.0
+# A worker's own transaction is no forgotten console's.
+WORKERS = "runbook-worker"
 STATUS_WORDS = ("pending", "processing", "completed", "error")
 
 
@@ -316,7 +318,8 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
         "Reading the pipeline's tables has to wait for somebody's lock.", locked, None, "triage.newest_attempts", symptom=True, severe=True,
     )  # fmt: skip
     idle = [row for row in rows or () if row.mode in ("RowShareLock", "RowExclusiveLock") and row.relation.endswith("content_jobs")
-            and str(row.state).startswith("idle in transaction") and (row.in_state_seconds or 0) >= LONG_LOCK_SECONDS]  # fmt: skip
+            and str(row.state).startswith("idle in transaction") and (row.in_state_seconds or 0) >= LONG_LOCK_SECONDS
+            and row.application != WORKERS]  # fmt: skip
     sitting = idle[0] if idle else None
     yield Fact(
         "database.idle_transaction_holds_jobs", "claim", None if rows is None else bool(idle),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,6 +38,10 @@ NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
 # So unlikely by chance, that failures are those of one worker or one category.
 CHANCE = 0.01
 FEWEST_UNRESOLVED = 3
+FEWEST_BROKEN, FEWEST_LATE = 4, 2
+BROKEN_SECONDS = 300.0
+_LATE = ("wordpress_outcome_unknown", "wordpress_timeout")
+_BROKEN = re.compile("reset|refused|broken|closed|disconnect|protocolerror|readerror|connecterror|aborted", re.IGNORECASE)  # fmt: skip
 ERROR_CHARACTERS = 200
 SCOPE_SHARE = 0.8
 
@@ -202,21 +207,39 @@ def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterato
         f"{len(unresolved)} of the newest attempts failed because a name did not resolve where the worker runs.",
         len(unresolved), FEWEST_UNRESOLVED, SOURCE, symptom=True, severe=True,
     )  # fmt: skip
-    unreachable = {
-        name
-        for name, seen in attempts.classes.items()
-        if name in ("openai_unreachable", "wordpress_unreachable") and seen.attempts >= 2
-    }
+    broken = [
+        row for row in attempts.failures if row.http_status is None and _connection_broke(row)
+    ]
+    parts = {str(row.provider or class_of(row).split("_")[0]) for row in broken}
+    goes_on = bool(broken) and broken[0].age_seconds <= BROKEN_SECONDS and _bursts(attempts) >= 2
+    both = {"openai", "wordpress"} <= parts and len(broken) >= FEWEST_BROKEN and goes_on
     yield Fact(
-        "failing.both_unreachable",
-        "connect",
-        len(unreachable) == 2 if answered else None,
-        "Attempts lost their connection to both providers.",
-        sorted(unreachable),
-        2,
-        SOURCE,
-        symptom=len(unreachable) == 2,
-    )
+        "failing.both_unreachable", "connect", both if answered else None,
+        f"{len(broken)} of the newest attempts lost their connection, to {' and '.join(sorted(parts)) or 'nobody'}.",
+        len(broken), FEWEST_BROKEN, SOURCE, symptom=both,
+    )  # fmt: skip
+    late = [row for row in attempts.failures if class_of(row) in _LATE and row.http_status is None and not _connection_broke(row)]  # fmt: skip
+    yield Fact(
+        "publishing.answers_late", "draft", len(late) >= FEWEST_LATE if answered else None,
+        f"{len(late)} of the newest attempts waited for the site's answer in vain.", len(late), FEWEST_LATE, SOURCE,
+    )  # fmt: skip
+
+
+def _bursts(attempts: Attempts) -> int:
+    """How often connections broke anew after something had succeeded: one blip is no flapping link."""
+    count, before = 0, False
+    for row in attempts.recent:
+        broke = failed(row) and _connection_broke(row)
+        count += broke and not before
+        before = broke or (before and row.status != "completed")
+    return count
+
+
+def _connection_broke(row: Any) -> bool:
+    """Refused, reset or ended in the middle, rather than too late."""
+    if class_of(row) in ("openai_unreachable", "wordpress_unreachable"):
+        return True
+    return class_of(row) in _LATE and bool(_BROKEN.search(f"{row.exception_class} {row.error}"))
 
 
 def _layer_of_rows(rows: Sequence[Any]) -> str:

@@ -22,6 +22,7 @@ def provider_facts(evidence: Evidence) -> Iterator[Fact]:
     yield from _openai(checks)
     yield from _wordpress(checks)
     yield from _names(evidence)
+    yield from _links(evidence)
 
 
 def _way(checks: Mapping[str, Check], part: str, layer: str) -> Iterator[Fact]:
@@ -391,6 +392,21 @@ def _names(evidence: Evidence) -> Iterator[Fact]:
     silent = [check for check in failed if check.details.get("reason") == "name_server"]
     yield Fact("names.server_silent", "resolve", bool(silent) if looked else None,
                "This machine's name server gives no answer.", len(silent), 1, "; ".join(str(check.source) for check in looked))  # fmt: skip
+
+
+def _links(evidence: Evidence) -> Iterator[Fact]:
+    """Connections that are taken and reset at once, at several services in the same second: one link."""
+    looked = [
+        evidence.entrance.get("database.connection"), evidence.entrance.get("database.protocol"),
+        *(evidence.checks.get(f"{part}.connection") for part in ("openai", "wordpress")),
+        evidence.checks.get("openai.api"), evidence.checks.get("wordpress.rest_api"),
+    ]  # fmt: skip
+    reset = [check for check in looked if check is not None and check.verdict == "critical" and "reset" in f"{check.details.get('reason')} {check.message}".lower()]  # fmt: skip
+    parts = sorted({check.part for check in reset})
+    yield Fact(
+        "links.several_reset", "connect", len(parts) >= 2, f"Connections to {' and '.join(parts) or 'nobody'} are reset at the same time.",
+        parts, 2, "; ".join(str(check.source) for check in reset) or "connecting to each service", symptom=True, severe=True,
+    )  # fmt: skip
 
 
 def _figure(check: Check) -> Any:

@@ -11,6 +11,7 @@ from runbook_lib.health.queue_checks import OVERDUE_WARNING_SECONDS, in_words
 from runbook_lib.triage.attempts import SOURCE, Attempts, class_of, failed
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
+from runbook_lib.triage.worker_facts import alive_workers
 
 SLOWER_FACTOR = 1.8
 # A difference that chance makes once in a thousand comparisons.
@@ -22,6 +23,7 @@ FEWEST_UNTOLD = 2
 # So unlikely by chance, with a look every minute of a year in mind; and the fewest days to compare with.
 SILENT_BY_CHANCE, FEWEST_DAYS = 1e-6, 7
 # Jobs that wait for one answer longer than that, and than three times what any took, hang.
+UNDER_WAY_SECONDS = 20.0
 HANGING_SECONDS, DEADLINE_MARGIN_SECONDS = 60.0, 30.0
 
 
@@ -52,6 +54,7 @@ def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterat
     rows, source = evidence.rows.get("in_processing"), evidence.source("in_processing")
     yield _hanging(evidence, attempts)
     yield _goes_on(attempts)
+    yield _under_way(evidence, attempts)
     limit = max(LONG_IN_PROCESSING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
     for stage, layer in (("write", "generate"), ("publish", "publish")):
         long = [row for row in rows or () if row.stage == stage and (row.age_seconds or 0) > limit]
@@ -198,6 +201,17 @@ def _goes_on(attempts: Attempts) -> Fact:
     return Fact(
         "writing.goes_on", "generate", bool(late) and len(written) * 3 >= len(late) and len(written) >= 2,
         f"Since the first of {len(late)} time-outs {len(written)} articles were written.", len(written), len(late), SOURCE,
+    )  # fmt: skip
+
+
+def _under_way(evidence: Evidence, attempts: Attempts) -> Fact:
+    """Several jobs that are written for longer than any was: they need not have ended to tell that it is slow."""
+    limit = max(UNDER_WAY_SECONDS, 2 * attempts.longest_seconds)
+    alive = {row.worker for row in alive_workers(evidence)}
+    long = [row for row in evidence.rows.get("in_processing", ()) if row.stage == "write" and (row.age_seconds or 0) > limit and row.worker in alive]  # fmt: skip
+    return Fact(
+        "writing.under_way_longer", "generate", len(long) >= 2 if "in_processing" in evidence.rows else None,
+        f"{len(long)} jobs are being written for more than twice as long as any took before.", len(long), 1, evidence.source("in_processing"), symptom=len(long) >= 2,
     )  # fmt: skip
 
 
