@@ -78,7 +78,7 @@ COMPOUNDS: tuple[Fault, ...] = (
     *_pair("rate-limit", "scheduler-frozen"),
     # the database, and a provider
     *_pair("db-index", "maintenance"),
-    *_pair("login", "db-idle-transaction"),
+    *_pair("db-index", "key"),
     # two providers
     *_pair("category", "key"),
 )  # fmt: skip

@@ -41,7 +41,10 @@ def skewed_clock(seconds: float) -> Stage:
 
 
 def clock_is_off(scene: Scene) -> bool:
-    """By what the database was told together with its own time."""
+    """By what the database was told together with its own time.
+
+    Libfaketime holds a program up while it starts: it has to have come to rest.
+    """
     offset = scene.ask(_SQL["clock_offsets"])
     return offset is not None and abs(float(offset)) > SKEW_SECONDS / 2
 

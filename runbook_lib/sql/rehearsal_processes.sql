@@ -57,10 +57,11 @@ SET status = 'pending', worker = NULL, lease_until = NULL, updated_at = now()
 WHERE status = 'processing' AND started_at < now() - make_interval(secs => %(seconds)s);
 
 -- name: clock_offsets
--- How far the clocks of workers that beat are from the database's, the furthest first.
+-- How far the clocks of workers are from the database's, the furthest first: of those that beat, and not for the first time.
 SELECT clock_offset_seconds
 FROM workers
 WHERE stopped_at IS NULL AND clock_offset_seconds IS NOT NULL
+    AND heartbeat_at > now() - interval '6 seconds' AND heartbeat_at > started_at + interval '4 seconds'
 ORDER BY abs(clock_offset_seconds) DESC;
 
 -- name: schedules_read
