@@ -39,6 +39,7 @@ from runbook_lib.triage.diagnosis import diagnose_context
 _SQL = load("rehearsal_recovery")
 RECOVERED_WITHIN_SECONDS = 120.0
 ENDS_SOON_SECONDS = 60.0
+NOTHING_DONE = "nothing was done"
 # So long the action alone has, where it is the remedy.
 ALONE_SECONDS = 15.0
 SETTLED_WITHIN_SECONDS = 60.0
@@ -68,7 +69,9 @@ class Recovery:
 
     @property
     def well(self) -> bool:
-        return self.seconds is not None and not self.lost and not self.doubled
+        """Jobs flow again, and the action had its part in it: where triage did not name the cause, none was taken."""
+        flows = self.seconds is not None and not self.lost and not self.doubled
+        return flows and self.outcome != NOTHING_DONE
 
     def as_dictionary(self) -> dict[str, Any]:
         return {**asdict(self), "well": self.well}
@@ -149,7 +152,7 @@ def _act(scene: Scene, cause: str) -> tuple[tuple[str, ...], str]:
         diagnosis = diagnose_context(context)
         deeds = Automation(rules).act(context, diagnosis)
     named = tuple(each.cause.id for each in diagnosis.causes)
-    return named, "; ".join(f"{deed.outcome}: {deed.why}" for deed in deeds) or "nothing was done"
+    return named, "; ".join(f"{deed.outcome}: {deed.why}" for deed in deeds) or NOTHING_DONE
 
 
 @contextmanager
