@@ -163,7 +163,8 @@ ORDER BY day;
 
 -- name: table_locks
 -- Locks on the pipeline's tables that other sessions hold in a transaction: whole-table locks that stop
--- everybody, and locks of rows. Of another role's session this one may see that it holds the lock, and no more.
+-- everybody, and locks of rows; and who waits for all of a table, since everybody waits behind. Of another role's
+-- session this one may see that it holds the lock, and no more; a prepared transaction has no process.
 WITH wanted AS (
     SELECT to_regclass(title)::oid AS relation
     FROM unnest(%(tables)s::text[]) AS title
@@ -172,7 +173,7 @@ WITH wanted AS (
     FROM pg_inherits
     WHERE inhparent IN (SELECT to_regclass(title) FROM unnest(%(tables)s::text[]) AS title)
 )
-SELECT lock.relation::regclass::text AS relation, lock.mode, lock.pid, activity.state,
+SELECT lock.relation::regclass::text AS relation, lock.mode, lock.pid, lock.granted, (pg_blocking_pids(lock.pid))[1] AS blocker, activity.state,
     activity.application_name AS application, activity.usename AS role, activity.xact_start AS since,
     activity.xact_start IS NULL AS hidden,
     extract(epoch FROM clock_timestamp() - activity.xact_start)::double precision AS transaction_seconds,
@@ -180,10 +181,10 @@ SELECT lock.relation::regclass::text AS relation, lock.mode, lock.pid, activity.
     (SELECT count(*) FROM pg_locks AS waiting WHERE NOT waiting.granted AND lock.pid = ANY (pg_blocking_pids(waiting.pid))) AS waiting
 FROM pg_locks AS lock
 LEFT JOIN pg_stat_activity AS activity USING (pid)
-WHERE lock.granted AND lock.locktype = 'relation' AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE (lock.granted OR lock.mode = 'AccessExclusiveLock') AND lock.locktype = 'relation' AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND lock.relation IN (SELECT relation FROM wanted)
     AND lock.mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'RowShareLock', 'RowExclusiveLock')
-    AND lock.pid <> pg_backend_pid() AND coalesce(activity.backend_type, 'client backend') = 'client backend'
+    AND lock.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(activity.backend_type, 'client backend') = 'client backend'
 ORDER BY activity.xact_start
 LIMIT 50;
 

@@ -24,6 +24,7 @@ NAME_UNRESOLVED = re.compile(
     "does not resolve|not resolved|name or service not known|name resolution|getaddrinfo|could not translate host name|nodename nor servname",
     re.IGNORECASE,
 )
+_TOO_LONG = re.compile("context_length|maximum context length", re.IGNORECASE)
 _HOST_EXHAUSTED = re.compile(
     "too many open files|no buffer space|cannot allocate memory|cannot assign requested address|no space left on device",
     re.IGNORECASE,
@@ -174,6 +175,8 @@ def class_of(row: Any) -> str:
         return str(row.error_class)
     if row.status == "lost":
         return "worker_lost"
+    if row.error and _TOO_LONG.search(row.error):
+        return "openai_context_too_long"
     scenario = scenario_of_text(row.error)
     if scenario is UNKNOWN:
         return UNCLASSED

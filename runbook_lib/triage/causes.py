@@ -206,7 +206,7 @@ CAUSES: tuple[Cause, ...] = (
         "database-crash-recovery-loop", "connect", "The database crashed and recovered lately: something kills its processes.",
         _look("Find and stop the program that makes the server crash: its log names the process.", "runbook run troubleshooting/database_errors"),
         needs=("database.recovered_from_a_crash",), supports={"database.statistics_began_with_it": 2, "database.sessions_all_new": 1, "database.answers": 1},
-        one_of=(("database.statistics_began_with_it", "database.login_starting", "database.sessions_all_new"),), mistaken_for=("network-flapping",), level=3, procedure=DATABASE_ERRORS,
+        one_of=(("database.statistics_began_with_it", "database.login_starting", "database.sessions_all_new"),), mistaken_for=("network-flapping",), stands=("database.recovered_just_now", "database.login_starting"), level=3, procedure=DATABASE_ERRORS,
     ),
     # OpenAI
     Cause(

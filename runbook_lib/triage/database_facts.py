@@ -31,6 +31,8 @@ DEAD_ROWS_SHARE, FEWEST_DEAD_ROWS = 0.5, 20_000
 RESTART_SECONDS = 3.0
 FULL_PERCENT = 2.0
 RECENT_CRASH = timedelta(minutes=15)
+# Once, and jobs flow again: to be watched. Again and again, it is never long ago.
+JUST_RECOVERED = timedelta(minutes=1)
 STATISTICS_SECONDS = 30.0
 # A worker's own transaction is no forgotten console's.
 WORKERS = "runbook-worker"
@@ -297,12 +299,16 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
         row
         for row in rows or ()
         if row.mode in WHOLE_TABLE
-        and ((row.transaction_seconds or 0) >= TABLE_LOCK_SECONDS or (row.hidden and row.waiting))
+        and (
+            (row.granted and (row.transaction_seconds or 0) >= TABLE_LOCK_SECONDS)
+            or (row.hidden and row.waiting)
+            or (not row.granted and row.waiting)
+        )
     ]
     first = whole[0] if whole else None
     yield Fact(
         "database.table_lock_held", "query", None if rows is None else bool(whole),
-        f"Process {first.pid} ({_who(first)}) holds a lock on all of {first.relation}." if first
+        _whole_lock(first) if first
         else "A session holds a lock on a whole table of the pipeline.",
         _rounded(first.transaction_seconds) if first else None, TABLE_LOCK_SECONDS, source, symptom=True, severe=True, subject=_session(first),
     )  # fmt: skip
@@ -330,10 +336,20 @@ def _locks(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _session(row: Any | None) -> dict[str, Any]:
-    if row is None:
+    if row is None or row.pid is None:
         return {}
+    if not row.granted:
+        return {"pid": row.blocker}
     known = {"pid": row.pid, "application": row.application}
     return known if row.since is None else {**known, "since": row.since.isoformat()}
+
+
+def _whole_lock(row: Any) -> str:
+    if row.pid is None:
+        return f"A prepared transaction holds a lock on all of {row.relation}; no process belongs to it (pg_prepared_xacts)."
+    if not row.granted:
+        return f"Process {row.pid} ({_who(row)}) waits for a lock on all of {row.relation}, and everybody else waits behind it: process {row.blocker} holds it up."
+    return f"Process {row.pid} ({_who(row)}) holds a lock on all of {row.relation}."
 
 
 def _who(row: Any) -> str:
@@ -506,6 +522,10 @@ def _restarts(evidence: Evidence) -> Iterator[Fact]:
         "database.recovered_from_a_crash", "connect", late and times.now - helper < RECENT_CRASH,
         "The server's helpers were started anew long after the server: it recovered from a crash lately.",
         helper, times.started_at, source, symptom=True, severe=True,
+    )  # fmt: skip
+    yield Fact(
+        "database.recovered_just_now", "connect", late and times.now - helper < JUST_RECOVERED,
+        "That was within the last minute.", helper, None, source,
     )  # fmt: skip
     since = times.statistics_since
     together = (

@@ -325,7 +325,7 @@ def _watched(view: View) -> Sequence[Any]:
     rows = view.rows(_SQL["workers"])
     if any(not row.stopped and row.silent_seconds <= SILENT_SECONDS for row in rows):
         return ()
-    return (watch_workers(),)
+    return (watch_workers(view.context.sources.pipeline.url),)
 
 
 def free_percent(directory: str) -> float | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 SOURCE = "process table of this host"
 # So long new processes are looked for where no worker gives a sign of life, so often a second.
@@ -71,18 +72,18 @@ def _state(host: str, pid: int, word: bytes) -> str | None:
     return "stopped" if state in ("T", "t") else "alive" if pid != os.getpid() else None
 
 
-def watch_workers(seconds: float = WATCH_SECONDS) -> Watched:
+def watch_workers(database_url: str, seconds: float = WATCH_SECONDS) -> Watched:
     """Looks at the processes that run a `worker.py` again and again, for so long.
 
-    Several pipelines may run on a host: told are the processes of the one parent (a supervisor, a loop in a
-    shell) of which none lasted, where there is such a one.
+    Several pipelines may run on a host: only those count that are told to use this database. Told are the
+    processes of the one parent (a supervisor, a loop in a shell) of which none lasted, where there is such.
     """
-    first = dict(_worker_processes())
+    first = dict(_worker_processes(database_url))
     present, everyone, ended = first, dict(first), set[int]()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(1 / LOOKS_A_SECOND)
-        present = dict(_worker_processes())
+        present = dict(_worker_processes(database_url))
         everyone.update(present)
         ended |= everyone.keys() - present.keys()
     of_a_parent = []
@@ -95,13 +96,14 @@ def watch_workers(seconds: float = WATCH_SECONDS) -> Watched:
 
 def activity_of(pids: Iterable[int], port: int) -> list[Activity]:
     """What processes did while they were looked at, and what they sent to a port without a receipt."""
-    before = {pid: _context_switches(pid) for pid in pids}
+    before = {pid: (_context_switches(pid), _unacknowledged_bytes(pid, port)) for pid in pids}
     if not before:
         return []
     time.sleep(ACTIVITY_SECONDS)
     return [
-        Activity(pid, after - count, _unacknowledged_bytes(pid, port))
-        for pid, count in before.items()
+        # What is under way at one moment only is on its way.
+        Activity(pid, after - count, min(waiting, _unacknowledged_bytes(pid, port)))
+        for pid, (count, waiting) in before.items()
         if count is not None and (after := _context_switches(pid)) is not None
     ]
 
@@ -137,13 +139,29 @@ def _unacknowledged_bytes(pid: int, port: int) -> int:
     )
 
 
-def _worker_processes() -> Iterator[tuple[int, int]]:
-    """The processes that run a `worker.py`, each with its parent."""
+def _worker_processes(database_url: str) -> Iterator[tuple[int, int]]:
+    """The processes that run a `worker.py` for a database, each with its parent."""
     for directory in _PROCESSES.glob("[0-9]*"):
         try:
             words = (directory / "cmdline").read_bytes().split(b"\0")
-            if any(word.rpartition(b"/")[2] == b"worker.py" for word in words):
-                status = (directory / "stat").read_text("ascii", "replace").rpartition(")")[2]
+            if not any(word.rpartition(b"/")[2] == b"worker.py" for word in words):
+                continue
+            status = (directory / "stat").read_text("ascii", "replace").rpartition(")")[2]
+            if _is_told_of(directory, database_url):
                 yield int(directory.name), int(status.split()[1])
         except (OSError, ValueError, IndexError):
             continue
+
+
+def _is_told_of(directory: Path, database_url: str) -> bool:
+    """Whether a process's environment names the database; without a name it must stand where we do."""
+    lines = (directory / "environ").read_bytes().split(b"\0")
+    given = [line.partition(b"=")[2] for line in lines if line.startswith(b"DATABASE_URL=")]
+    if given and given[0]:
+        return _place(given[0].decode("utf-8", "replace")) == _place(database_url)
+    return os.readlink(directory / "cwd") == os.getcwd()
+
+
+def _place(database_url: str) -> tuple[str | None, int, str]:
+    address = urlsplit(database_url)
+    return address.hostname, address.port or 5432, address.path
