@@ -224,7 +224,9 @@ def pooler(view: View) -> Check:
     waiting = sum(int(pool.get("cl_waiting", 0)) for pool in pools)
     longest = max((float(pool.get("maxwait", 0)) for pool in pools), default=0.0)
     # How many wait at one moment says little: those that ask here wait for each other.
-    verdict: Verdict = "critical" if longest >= 5 else "warning" if longest >= POOLER_WAIT_SECONDS else "ok"  # fmt: skip
+    # Nobody gets through, and every connection that the pooler has is in somebody's hands.
+    full = unanswered is not None and any(int(pool.get("sv_active", 0)) and not int(pool.get("sv_idle", 0)) for pool in pools)  # fmt: skip
+    verdict: Verdict = "critical" if longest >= 5 or full else "warning" if longest >= POOLER_WAIT_SECONDS else "ok"  # fmt: skip
     return Check(
         name,
         verdict,

@@ -40,6 +40,8 @@ CERTAIN_FAILURES, CERTAIN_JOBS, CERTAIN_PERCENT = 3, 2, 20.0
 FEWEST_IN_A_ROW = 3
 # Of a stage's durations so many are needed to compare.
 FEWEST_DURATIONS = 5
+WINDOWS = (5, 10, 20)
+SLOWER_FACTOR = 1.8
 ONE_SIDED_95 = 1.645
 
 
@@ -145,23 +147,21 @@ class Attempts:
         """Median of the newest durations and of those before, and how far chance is from explaining the
         difference, in standard deviations; None where there are too few.
 
-        The newest few show what began a moment ago, the newest quarter a slow drift: the one that
-        differs more is told.
+        The newest few show what began a moment ago, the newest quarter a slow drift: of those that differ by
+        a factor and by so many seconds, the one that chance explains least is told.
         """
         values = [
             getattr(row, column) for row in self.counted
             if getattr(row, column) is not None and (row.status == "completed" or getattr(row, column) >= at_least_seconds)
         ]  # fmt: skip
-        found = [
-            (
-                statistics.median(values[:count]),
-                statistics.median(values[count:]),
-                deviations_above(values[:count], values[count:]),
-            )
-            for count in {FEWEST_DURATIONS, max(FEWEST_DURATIONS, len(values) // 4)}
-            if len(values) - count >= FEWEST_DURATIONS
-        ]
-        return max(found, key=lambda pair: pair[0] - pair[1], default=None)
+        found = []
+        for count in {*WINDOWS, max(FEWEST_DURATIONS, len(values) // 4)}:
+            newer, older = values[:count], values[count:]
+            if len(older) >= FEWEST_DURATIONS and len(newer) == count:
+                new, old = statistics.median(newer), statistics.median(older)
+                found.append((new, old, deviations_above(newer, older)))
+        differ = [each for each in found if each[0] >= SLOWER_FACTOR * each[1] and each[0] - each[1] >= at_least_seconds]  # fmt: skip
+        return max(differ or found, key=lambda each: each[2], default=None)
 
 
 def class_of(row: Any) -> str:

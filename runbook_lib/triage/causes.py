@@ -170,7 +170,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "database-grant-revoked", "record", "The role that works lacks a right on our tables.",
-        _look("Have the tables' owner grant it again.", "runbook db migrate --sql", "N"),
+        _look("Have the tables' owner grant it again: this prints what the role needs.", "runbook db grants {role} --as worker", "N"),
         needs=("database.rights_missing",), supports={"queue.not_claimed": 2, "database.answers": 1, "check.queue.last_success": 1, "queue.jobs_due": 1},
         one_of=(("database.answers", "queue.not_claimed"),), excludes=("database.read_only",), explains=_FOLLOWS_FROM_REFUSED_WRITES, mistaken_for=("database-read-only",), level=2, procedure=DATABASE_ERRORS,
     ),

@@ -93,7 +93,9 @@ def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[
         ]
         jobs = {row.job_id for row in rows}
         others = [row for row in attempts.recent if row.job_id not in jobs]
-        fine = not others or sum(row.status == "completed" for row in others) * 2 >= len(others)
+        # What fails at the site was written all the same.
+        written = [row for row in others if row.status == "completed" or class_of(row).startswith("wordpress_")]  # fmt: skip
+        fine = not others or len(written) * 2 >= len(others)
         few = len(jobs) <= max(3, len({row.job_id for row in attempts.recent}) // 2)
         yield Fact(f"topics.refused_for_{kind}", "data", (len(rows) >= 1 and few) if answered else None,
                    f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=len(rows) >= 2, subject={"job_id": rows[0].job_id} if rows else {})  # fmt: skip

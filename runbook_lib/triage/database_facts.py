@@ -402,6 +402,7 @@ def _shape(evidence: Evidence) -> Iterator[Fact]:
     yield Fact(
         "database.rights_missing", "record", None if rights is None or readers_only else bool(lacking),
         f"The role that works lacks rights: {', '.join(lacking[:4]) or 'none'}.", lacking[:8], [], evidence.source("rights_of_workers"), symptom=True, severe=True,
+        subject={"role": rights[0].role} if rights else {},
     )  # fmt: skip
 
 

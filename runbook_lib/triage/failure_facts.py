@@ -41,7 +41,7 @@ FEWEST_UNRESOLVED = 3
 FEWEST_BROKEN, FEWEST_LATE = 4, 2
 BROKEN_SECONDS = 300.0
 _LATE = ("wordpress_outcome_unknown", "wordpress_timeout")
-_BROKEN = re.compile("reset|refused|broken|closed|disconnect|protocolerror|readerror|connecterror|aborted", re.IGNORECASE)  # fmt: skip
+_BROKEN = re.compile("reset|refused|broken|closed|disconnect|protocolerror|readerror|connecterror|aborted|incomplete|truncated|ended early|in the middle", re.IGNORECASE)  # fmt: skip
 ERROR_CHARACTERS = 200
 SCOPE_SHARE = 0.8
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 SOURCE = "process table of this host"
 # So long new processes are looked for where no worker gives a sign of life, so often a second.
 WATCH_SECONDS, LOOKS_A_SECOND = 3.0, 10.0
-ACTIVITY_SECONDS = 0.6
+ACTIVITY_SECONDS = 1.2
 _PROCESSES = Path("/proc")
 
 

@@ -121,7 +121,13 @@ def _way(checks: Mapping[str, Check], part: str, layer: str) -> Iterator[Fact]:
 
 
 def _gave_no_answer(checks: Mapping[str, Check], part: str) -> bool:
-    """The request after a good connection got no answer, or the whole probe had to be given up."""
+    """The request after a good connection got no answer, or the whole probe had to be given up.
+
+    What answered its first question is not silent, whatever came after.
+    """
+    index = checks.get("wordpress.rest_api" if part == "wordpress" else "openai.key")
+    if index is not None and index.verdict == "ok":
+        return False
     found = checks.get(f"{part}.api")
     if (
         found is not None

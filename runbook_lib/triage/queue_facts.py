@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from runbook_lib.health.queue_checks import OVERDUE_WARNING_SECONDS, in_words
-from runbook_lib.triage.attempts import SOURCE, Attempts, class_of, failed
+from runbook_lib.triage.attempts import SLOWER_FACTOR, SOURCE, Attempts, class_of, failed
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
 from runbook_lib.triage.worker_facts import alive_workers
 
-SLOWER_FACTOR = 1.8
 # A difference that chance makes once in a thousand comparisons.
 CERTAIN_DEVIATIONS = 3.0
 SLOWER_WRITING_SECONDS, SLOWER_PUBLISHING_SECONDS = 3.0, 3.0

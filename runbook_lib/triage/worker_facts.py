@@ -20,7 +20,7 @@ STANDING_SECONDS, STANDING_FACTOR = 180.0, 3.0
 HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
 # A worker asks the database several times a second; one of which nothing is heard for longer does not ask.
-BUSY_SECONDS, QUIET_SECONDS = 2.5, 8.0
+BUSY_SECONDS, QUIET_SECONDS = 4.0, 8.0
 # Any living worker sweeps within a second or a few.
 UNSWEPT_SECONDS = 15.0
 
@@ -312,6 +312,7 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         and row.age_seconds <= CRASH_WITHIN_SECONDS
         and row.lived_seconds < CRASH_LIVED_SECONDS
         and row.silent_seconds > SILENT_SECONDS / 2
+        and evidence.process_state(row) not in ("alive", "stopped")
     ]
     watched = evidence.row("watched")
     yield Fact(
