@@ -405,7 +405,7 @@ CAUSES: tuple[Cause, ...] = (
         "worker-clock-skewed", "clocks", "A worker's clock is wrong.",
         FirstAction("Drain that worker and correct its clock.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}),
         one_of=(("clocks.worker_off", "clocks.negative_durations"),), supports={"clocks.other_workers_right": 1, "clocks.negative_durations": 1, "clocks.worker_off": 2, "clocks.database_agrees": 1},
-        excludes=("clocks.database_is_the_odd_one",),
+        excludes=("clocks.database_is_the_odd_one",), explains=("sweeper-too-eager",),
         mistaken_for=("sweeper-too-eager", "wordpress-certificate-expired"), level=2,
     ),
     Cause(

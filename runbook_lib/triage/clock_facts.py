@@ -8,15 +8,20 @@ from runbook_lib.policy import Policy
 from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
-from runbook_lib.triage.worker_facts import alive_workers
 
 # Nothing of the kind is drift.
 FAR_OFF_SECONDS = 60.0
+RECENT_SECONDS = 300.0
 
 
 def clock_facts(evidence: Evidence, attempts: Attempts, policy: Policy) -> Iterator[Fact]:
     limit = policy.thresholds.clock_skew_warning_seconds
-    alive = [row for row in alive_workers(evidence) if row.clock_offset_seconds is not None]
+    # What a silent worker said last still holds, as long as it may be there.
+    alive = [
+        row for row in evidence.rows.get("workers", ())
+        if not row.stopped and row.silent_seconds <= RECENT_SECONDS and row.clock_offset_seconds is not None
+        and evidence.process_state(row) != "gone"
+    ]  # fmt: skip
     worst = max(alive, key=lambda row: abs(row.clock_offset_seconds), default=None)
     off = worst is not None and abs(worst.clock_offset_seconds) > limit
     yield Fact("clocks.worker_off", "clocks", off if alive else None, f"The clock of {worst.worker} is {worst.clock_offset_seconds:+.0f} s from the database's." if worst and off else "The workers' clocks agree with the database's.",
