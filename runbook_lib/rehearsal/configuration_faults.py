@@ -134,10 +134,15 @@ def stopped_producer(scene: Scene) -> Iterator[None]:
     yield
 
 
+# The ordinary past of a scene ends a minute before it.
+SILENT_SECONDS = 3600.0
+
+
 def nothing_came(scene: Scene) -> bool:
-    """No job is there that is not done."""
+    """No job is there that is not done, and the last one was done hours ago."""
     counts = scene.counts()
-    return bool(counts.completed > 0 and counts.pending + counts.processing == 0)
+    silent_seconds = scene.value("seconds_since_completed")
+    return bool(counts.pending + counts.processing == 0 and silent_seconds >= SILENT_SECONDS)
 
 
 CONFIGURATION_FAULTS: tuple[Fault, ...] = (

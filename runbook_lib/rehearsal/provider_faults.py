@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runbook_lib.rehearsal.faults import Fault, Stage, at_once, failed_as, sandbox_fault
+from runbook_lib.rehearsal.faults import Fault, Stage, failed_as, sandbox_fault
 from runbook_lib.rehearsal.scene import Scene
+
+SLOW_SECONDS = 6.0
 
 
 @contextmanager
 def slow_model(scene: Scene) -> Iterator[None]:
     """OpenAI answers right, and slowly."""
-    number = scene.control.set_fault("openai", "latency", delay_seconds=6.0)
+    number = scene.control.set_fault("openai", "latency", delay_seconds=SLOW_SECONDS)
     scene.move(runbook_openai_deadline_seconds=30.0)
     scene.add(12)
     try:
@@ -21,6 +23,10 @@ def slow_model(scene: Scene) -> Iterator[None]:
             yield
     finally:
         scene.control.clear_faults(fault_id=number)
+
+
+def _written_slowly(scene: Scene) -> bool:
+    return bool(scene.value("written_slowly", since=scene.begun, seconds=SLOW_SECONDS) >= 3)
 
 
 def _category_deleted(*, jobs: int, others: int) -> Stage:
@@ -51,7 +57,7 @@ OPENAI_FAULTS: tuple[Fault, ...] = (
     Fault("overloaded", ("openai-overloaded",), sandbox_fault("openai", "overloaded"), failed_as("openai_overloaded", 4)),
     Fault("overloaded-half", ("openai-overloaded",), sandbox_fault("openai", "overloaded", probability=0.5, jobs=16), failed_as("openai_overloaded", 4)),
     Fault("overloaded-third", ("openai-overloaded",), sandbox_fault("openai", "overloaded", probability=0.3, jobs=24), failed_as("openai_overloaded", 4)),
-    Fault("slow-model", ("openai-slow",), slow_model, at_once, own_workers=True),
+    Fault("slow-model", ("openai-slow",), slow_model, _written_slowly, own_workers=True),
     Fault("black-hole-model", ("openai-stalled",), sandbox_fault("openai", "black_hole"), failed_as("openai_timeout")),
     Fault("cut-articles", ("openai-silent-bad-answers",), sandbox_fault("openai", "truncated"), failed_as("content_truncated", 3)),
     Fault("empty-answers", ("openai-silent-bad-answers",), sandbox_fault("openai", "null_content"), failed_as("content_empty", 3)),

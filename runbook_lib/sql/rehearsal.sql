@@ -74,6 +74,12 @@ SELECT coalesce(extract(epoch FROM now() - max(completed_at)), 0)::double precis
 FROM content_jobs
 WHERE status = 'completed';
 
+-- name: written_slowly
+-- Jobs that completed since a moment, of which the writing alone took so long.
+SELECT count(*)
+FROM job_runs
+WHERE status = 'completed' AND execution_time >= %(since)s AND write_seconds >= %(seconds)s;
+
 -- name: now
 -- The database's time.
 SELECT now();
