@@ -31,12 +31,12 @@ from runbook_lib.rehearsal.scene import QUICK, Scene
 from runbook_lib.sandbox.proxy import NetworkProxy
 from runbook_lib.settings import Settings
 from runbook_lib.triage.causes import BY_ID, CAUSES
-from runbook_lib.triage.database_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
 from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_context
 from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 from runbook_lib.triage.judgement import fit, judge
 from runbook_lib.triage.kept_evidence import differences, keep, read, recomputed
+from runbook_lib.triage.lock_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
 
 
 @pytest.fixture

@@ -95,3 +95,14 @@ def fact_of_check(
         name, layer, holds, words, check.verdict if value is None else value, check.threshold,
         check.source or check.name, symptom, severe, subject or {},
     )  # fmt: skip
+
+
+def figure_of(check: Check) -> Any:
+    """A check's own figure; where it has none, the reason that it gives."""
+    if check.value is not None:
+        return check.value
+    return check.details.get("reason") or check.details.get("kind") or None
+
+
+def rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
