@@ -54,6 +54,7 @@ def test_a_fault_shows_while_it_is_staged_and_never_without_it(name: str, scene:
             scene.until(lambda: fault.shows(scene), "it takes hold")
 
 
+@pytest.mark.long
 def test_a_server_of_a_scene_is_killed_and_frozen_and_comes_back_where_it_was(
     tmp_path: Path,
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_database_that_takes_connections_and_is_silent_hangs(scene: Scene) -> 
     assert found.seconds < 30
 
 
+@pytest.mark.long
 def test_a_lock_on_the_whole_table_is_told_from_rows_that_an_idle_transaction_holds(
     scene: Scene,
 ) -> None:

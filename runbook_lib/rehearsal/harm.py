@@ -28,6 +28,8 @@ _SQL = load("rehearsal_harm")
 _MARK = re.compile(r"runbook-job:([0-9a-f-]{36})")
 # Long enough for a worker to do what the action made it do.
 WATCH_SECONDS = 0.7
+# A prompt may hold a long topic cut off.
+TOPIC_CHARACTERS = 40
 BYSTANDER = "somebody's report"
 
 
@@ -85,11 +87,14 @@ def requests_by_others(scene: Scene) -> int | None:
     ]
     if not asked:
         return 0
-    topics = {row.topic for row in _rows(scene, "topics")}
+    topics = {row.topic[:TOPIC_CHARACTERS] for row in _rows(scene, "topics")}
     if not topics:
         # The database does not say what its jobs are about.
         return None
-    return sum(entry["topic"] is not None and entry["topic"] not in topics for entry in asked)
+    return sum(
+        entry["topic"] is not None and entry["topic"][:TOPIC_CHARACTERS] not in topics
+        for entry in asked
+    )
 
 
 def _follow(context: Context, diagnosis: Diagnosis) -> Harm:

@@ -64,18 +64,28 @@ ORDER BY later.execution_time DESC
 LIMIT 50;
 
 -- name: attempts_without_a_row
--- Jobs that are not done, of whose attempts fewer rows tell than there were: each attempt of our workers ends
--- with a row, so that these were taken away by somebody else. Only what was begun within the hour: what was
--- brought in from elsewhere has attempts without rows too.
+-- Jobs of whose attempts fewer rows tell than there were: each attempt of our workers ends with a row, so that
+-- these were taken away by somebody else. Only what was begun within the hour: what was brought in from
+-- elsewhere has attempts without rows too.
+WITH chosen AS (
+    SELECT job_key
+    FROM jobs
+    WHERE status IN ('pending', 'processing') AND attempt BETWEEN 2 AND 1000 AND updated_at > now() - interval '1 hour'
+    UNION
+    SELECT job_key
+    FROM runs
+    WHERE execution_time > now() - interval '1 hour' AND attempt BETWEEN 2 AND 1000
+    LIMIT 1000
+)
 SELECT job_id, attempt, told, attempt - told - (status = 'processing')::integer AS untold
 FROM (
     SELECT job_id, attempt, status, (SELECT count(*) FROM runs WHERE runs.job_key = jobs.job_key) AS told
     FROM jobs
-    WHERE status IN ('pending', 'processing') AND attempt BETWEEN 2 AND 1000 AND updated_at > now() - interval '1 hour'
-        AND started_at > now() - interval '1 hour'
-    LIMIT 500
+    JOIN chosen USING (job_key)
+    WHERE started_at > now() - interval '1 hour' AND attempt BETWEEN 2 AND 1000
 ) AS counted
-WHERE attempt - told - (status = 'processing')::integer > 0;
+WHERE attempt - told - (status = 'processing')::integer > 0
+LIMIT 500;
 
 -- name: snapshot
 -- How many transactions began since the oldest that still runs did, and whether dead rows are removed at all.

@@ -33,7 +33,7 @@ _HOST_EXHAUSTED = re.compile(
 WINDOW_SECONDS, FEWEST_IN_WINDOW = 1800.0, 12
 # Failures among successes are a finding when even the cautious reading of their share is above this, and
 # above what was usual before.
-FEWEST_FAILURES, FEWEST_JOBS, SHARE_PERCENT = 5, 4, 4.0
+FEWEST_FAILURES, FEWEST_JOBS, SHARE_PERCENT = 4, 3, 4.0
 # Fewer than those say something only where this share is certain.
 CERTAIN_FAILURES, CERTAIN_JOBS, CERTAIN_PERCENT = 3, 2, 20.0
 # Nothing but failures of one stage since its last success.

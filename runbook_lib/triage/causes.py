@@ -348,7 +348,7 @@ CAUSES: tuple[Cause, ...] = (
         FirstAction("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}, _NO_SWEEPER),
         one_of=(("workers.stand_still", "workers.silent_session_open", "workers.process_frozen", "workers.process_does_nothing"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
         supports={"workers.process_there": 2, "workers.process_does_nothing": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
-        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain", "workers.unacknowledged_data", "workers.polls_in_vain"), explains=("worker-killed", "workers-stopped"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
+        excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain", "workers.unacknowledged_data", "workers.polls_in_vain"), explains=("worker-killed", "workers-stopped", "openai-slow"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
     ),
     Cause(
         "worker-crash-loop", "workers", "Workers start and end at once, again and again.",

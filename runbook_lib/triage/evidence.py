@@ -40,7 +40,7 @@ DEADLINE_SECONDS = 8.0
 ENTRANCE_SECONDS = 3.0
 # A worker beats far more often than this; the check says "silent" later, where others might err.
 SILENT_SECONDS = 12.0
-DEADLOCK_WATCH_SECONDS = 2.0
+DEADLOCK_WATCH_SECONDS = 1.5
 MOST_ATTEMPTS = 2000
 # All that a worker reads and writes: a lock on any of these stops it.
 OWN_TABLES = (

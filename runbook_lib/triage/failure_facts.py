@@ -41,7 +41,7 @@ FEWEST_UNRESOLVED = 3
 FEWEST_BROKEN, FEWEST_LATE = 4, 2
 BROKEN_SECONDS = 300.0
 _LATE = ("wordpress_outcome_unknown", "wordpress_timeout")
-_BROKEN = re.compile("reset|refused|broken|closed|disconnect|protocolerror|readerror|connecterror|aborted|incomplete|truncated|ended early|in the middle", re.IGNORECASE)  # fmt: skip
+_TOO_LATE = re.compile("within the deadline|timed out|time-?out", re.IGNORECASE)
 ERROR_CHARACTERS = 200
 SCOPE_SHARE = 0.8
 
@@ -239,7 +239,7 @@ def _connection_broke(row: Any) -> bool:
     """Refused, reset or ended in the middle, rather than too late."""
     if class_of(row) in ("openai_unreachable", "wordpress_unreachable"):
         return True
-    return class_of(row) in _LATE and bool(_BROKEN.search(f"{row.exception_class} {row.error}"))
+    return class_of(row) in _LATE and not _TOO_LATE.search(row.error or "")
 
 
 def _layer_of_rows(rows: Sequence[Any]) -> str:

@@ -40,11 +40,16 @@ class Watched:
 
 @dataclass(frozen=True)
 class Activity:
-    """What a process did in a moment. `unacknowledged_bytes`: sent to the database, and no receipt came."""
+    """What a process did in a moment. `unacknowledged_bytes`: sent to the database, and no receipt came.
+
+    `polls`: a thread of it waits for an answer with its eyes open (poll, select), which one that hangs, or
+    waits for the interpreter, does not.
+    """
 
     pid: int
     context_switches: int
     unacknowledged_bytes: int
+    polls: bool
 
 
 def states_of(rows: Iterable[Any], word: bytes) -> list[ProcessSeen]:
@@ -102,10 +107,20 @@ def activity_of(pids: Iterable[int], port: int) -> list[Activity]:
     time.sleep(ACTIVITY_SECONDS)
     return [
         # What is under way at one moment only is on its way.
-        Activity(pid, after - count, min(waiting, _unacknowledged_bytes(pid, port)))
+        Activity(pid, after - count, min(waiting, _unacknowledged_bytes(pid, port)), _polls(pid))
         for pid, (count, waiting) in before.items()
         if count is not None and (after := _context_switches(pid)) is not None
     ]
+
+
+def _polls(pid: int) -> bool:
+    waits = []
+    for file in (_PROCESSES / str(pid) / "task").glob("*/wchan"):
+        try:
+            waits.append(file.read_text("ascii", "replace"))
+        except OSError:
+            continue
+    return any(word in wait for wait in waits for word in ("poll", "select"))
 
 
 def _context_switches(pid: int) -> int | None:

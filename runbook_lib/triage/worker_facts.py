@@ -261,12 +261,12 @@ def _activity(evidence: Evidence) -> Iterator[Fact]:
     """What a silent worker's process does on this host: nothing at all, or it sends and gets no receipt."""
     rows = evidence.rows.get("activity")
     still = [row for row in rows or () if row.context_switches == 0]
-    polls = [row for row in rows or () if row.context_switches > 0]
+    polls = [row for row in rows or () if row.polls]
     quiet = any(str(row.state).startswith("idle") and row.in_state_seconds > QUIET_SECONDS for row in evidence.rows.get("worker_sessions", ()))  # fmt: skip
     yield Fact(
         "workers.polls_in_vain", "connect", bool(polls) and quiet if rows is not None else None,
         "The silent worker's process runs, and its session at the database hears nothing of it: the connection in between is dead." if polls and quiet else "No silent worker runs beside a session that hears nothing.",
-        max((row.context_switches for row in polls), default=0), 0, f"{PROCESSES} beside {evidence.source('worker_sessions')}", symptom=True, severe=True,
+        len(polls), 0, f"{PROCESSES} beside {evidence.source('worker_sessions')}", symptom=True, severe=True,
     )  # fmt: skip
     unread = [row for row in rows or () if row.unacknowledged_bytes > 0]
     yield Fact(
@@ -424,6 +424,7 @@ def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) 
     The pause that follows holds for all workers, so that the others have no attempts to compare with.
     """
     alone: list[str] = []
+    paused = {row.error_class for row in evidence.rows.get("pauses", ()) if row.automatic}
     for name, probe in (
         ("openai_key_invalid", "openai.key"),
         ("wordpress_login_failed", "wordpress.login"),
@@ -431,7 +432,7 @@ def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) 
         seen, check = attempts.classes.get(name), evidence.checks.get(probe)
         if (
             seen
-            and seen.going_on
+            and (seen.going_on or name in paused)
             and seen.workers == 1
             and check is not None
             and check.verdict == "ok"
