@@ -19,13 +19,11 @@ from runbook_lib.rehearsal.unknown_faults import UNKNOWN
 from runbook_lib.rehearsal.worker_faults import WORKER_FAULTS
 
 __all__ = [
-    "ALIASES",
     "BY_NAME",
     "CATALOGUE",
     "COMPOUNDS",
     "HEALTHY",
     "NOT_STAGED",
-    "PRACTICES",
     "UNKNOWN",
 ]
 
@@ -39,11 +37,6 @@ CATALOGUE: tuple[Fault, ...] = (
     *CONFIGURATION_FAULTS,
 )
 BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in (*CATALOGUE, *COMPOUNDS)}
-PRACTICES: tuple[str, ...] = tuple(fault.name for fault in BY_NAME.values() if fault.alert)
-# What the catalogue calls them: the first fault of a cause that can be practised.
-ALIASES: Mapping[str, str] = {
-    fault.truth[0]: fault.name for fault in reversed(CATALOGUE) if fault.alert
-}
 
 NOT_STAGED: Mapping[str, str] = {
     "openai-key-malformed": "the settings refuse such a key before anything starts",

@@ -27,8 +27,7 @@ class Fault:
     """One fault. `own_workers`: it brings the workers that it needs; else one works throughout.
 
     `needs_own_server`: its scene gets an embedded PostgreSQL of its own, since it stops, fills or limits a
-    server. `repaired` says in words what somebody else did once the engineer has found the cause, and `then`
-    what is left for the engineer to do.
+    server. What is told of it in a practice stands in `practice_cards.py`.
     """
 
     name: str
@@ -36,10 +35,6 @@ class Fault:
     stage: Stage
     shows: Shows
     own_workers: bool = False
-    alert: str = ""
-    repaired: str = ""
-    then: tuple[str, ...] = ()
-    procedure: str = "emergency/system_down"
     needs_own_server: bool = False
 
 

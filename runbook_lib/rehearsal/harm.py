@@ -6,9 +6,7 @@ idle and another one works; both must be there afterwards.
 
 from __future__ import annotations
 
-import re
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,11 +19,11 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.health.context import Context
 from runbook_lib.procedures.first_action import propose_first_action
 from runbook_lib.procedures.workplace import Workplace
+from runbook_lib.rehearsal.doubled_posts import doubled_posts
 from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.triage.diagnosis import Diagnosis
 
 _SQL = load("rehearsal_harm")
-_MARK = re.compile(r"runbook-job:([0-9a-f-]{36})")
 # Long enough for a worker to do what the action made it do.
 WATCH_SECONDS = 0.7
 # A prompt may hold a long topic cut off.
@@ -60,22 +58,13 @@ def try_first_action(scene: Scene, context: Context, diagnosis: Diagnosis) -> Ha
         time.sleep(WATCH_SECONDS if found.changed else 0)
         found.seen += _ended_sessions(scene, pids)
     found.seen += _lost(jobs, _jobs(scene))
-    found.seen += [f"{count} posts of job {mark}" for mark, count in doubled(scene).items()]
+    found.seen += [
+        f"{count} posts of job {mark}" for mark, count in doubled_posts(scene.control).items()
+    ]
     now = requests_by_others(scene)
     if requests is not None and now is not None and now > requests:
         found.seen.append(f"{now - requests} requests to OpenAI that cost were made by the action")
     return found
-
-
-def doubled(scene: Scene) -> dict[str, int]:
-    """Jobs with more than one published post at the site, by the mark that each post carries."""
-    marks = Counter(
-        mark
-        for post in scene.control.posts()
-        if post["status"] == "publish"
-        for mark in set(_MARK.findall(str(post["content"])))
-    )
-    return {mark: count for mark, count in marks.items() if count > 1}
 
 
 def requests_by_others(scene: Scene) -> int | None:

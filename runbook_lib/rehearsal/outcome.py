@@ -5,9 +5,7 @@ Jobs, posts, actions and runs are asked of the staged system itself, not of what
 
 from __future__ import annotations
 
-import re
 import time
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +16,7 @@ from runbook_lib.database import Database
 from runbook_lib.database.statements import load
 from runbook_lib.errors import RunbookError
 from runbook_lib.rehearsal.conduct import Done, done_of, harm_in
+from runbook_lib.rehearsal.doubled_posts import doubled_posts
 from runbook_lib.rehearsal.home import KEPT, Home, State
 from runbook_lib.sandbox import SandboxControl
 
@@ -26,7 +25,6 @@ FEWEST_FLOWING = 2
 # Naming one cause after the other is guessing.
 MOST_WRONG = 2
 LOOK_SECONDS = 0.5
-_MARK = re.compile(r"runbook-job:([0-9a-f-]{36})")
 _LOOKING = ("acknowledge_alert", "checklist.tick", "checklist.untick")
 
 
@@ -170,14 +168,7 @@ def _none_lost(standing: Any, ended: list[Any], truth: Truth, jobs: int) -> Item
 def _none_doubled(home: Home) -> Item:
     """Jobs of which two posts are published at the site, by the mark that each post carries."""
     site = home.environment(KEPT).get("WORDPRESS_URL")
-    posts = SandboxControl(site).posts() if site else []
-    marks = Counter(
-        mark
-        for post in posts
-        if post["status"] == "publish"
-        for mark in set(_MARK.findall(str(post["content"])))
-    )
-    doubled = sum(count > 1 for count in marks.values())
+    doubled = len(doubled_posts(SandboxControl(site))) if site else 0
     return Item("none doubled", doubled == 0, f"{doubled} jobs have two posts at the site.")
 
 

@@ -44,12 +44,7 @@ def _category_deleted(*, jobs: int, others: int) -> Stage:
 
 # An overload of one request in ten has no place here: clients try again within the attempt, and none fails by it.
 OPENAI_FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "quota", ("openai-quota-exhausted",), sandbox_fault("openai", "quota"), failed_as("openai_quota_exhausted"),
-        alert="CRITICAL queue.last_success: jobs wait, and no article has been written for a while.",
-        repaired="You told whoever pays. They have added credit to the account.",
-        then=("resume openai",),
-    ),
+    Fault("quota", ("openai-quota-exhausted",), sandbox_fault("openai", "quota"), failed_as("openai_quota_exhausted")),
     Fault("rate-limit", ("openai-rate-limited",), sandbox_fault("openai", "rate_limit", retry_after=1), failed_as("openai_rate_limited", 3)),
     Fault("rate-limit-third", ("openai-rate-limited",), sandbox_fault("openai", "rate_limit", retry_after=1, probability=0.3, jobs=24), failed_as("openai_rate_limited", 4)),
     Fault("rate-limit-tenth", ("openai-rate-limited",), sandbox_fault("openai", "rate_limit", retry_after=1, probability=0.1, jobs=150), failed_as("openai_rate_limited", 4)),
@@ -66,12 +61,7 @@ OPENAI_FAULTS: tuple[Fault, ...] = (
     Fault("long-topic", ("openai-context-too-long",), sandbox_fault("openai", "context_length", topic="endless", other_topic="endless garden"), failed_as("openai_context_too_long", 2)),
 )  # fmt: skip
 WORDPRESS_FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "login", ("wordpress-login-revoked",), sandbox_fault("wordpress", "login_revoked"), failed_as("wordpress_login_failed"),
-        alert="CRITICAL queue.last_success: jobs wait, articles are written and paid for, and nothing is published.",
-        repaired="You called the site's editor. They had revoked the application password by mistake, and have put it back.",
-        then=("resume wordpress",),
-    ),
+    Fault("login", ("wordpress-login-revoked",), sandbox_fault("wordpress", "login_revoked"), failed_as("wordpress_login_failed")),
     Fault("role-lowered", ("wordpress-permission-lost",), sandbox_fault("wordpress", "permission_lost"), failed_as("wordpress_permission_lost")),
     Fault("maintenance", ("wordpress-down",), sandbox_fault("wordpress", "maintenance"), failed_as("wordpress_rate_limited")),
     Fault("site-database", ("wordpress-down",), sandbox_fault("wordpress", "database_error"), failed_as("wordpress_unavailable", 3)),

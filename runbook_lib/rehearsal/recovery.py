@@ -26,8 +26,8 @@ from runbook_lib.pipeline.failures import Fault as Whose
 from runbook_lib.policy import Automation as Rules
 from runbook_lib.procedures.automation import Automation, may_be_automated
 from runbook_lib.rehearsal.catalogue import CATALOGUE
+from runbook_lib.rehearsal.doubled_posts import doubled_posts
 from runbook_lib.rehearsal.faults import Fault
-from runbook_lib.rehearsal.harm import doubled
 from runbook_lib.rehearsal.laboratory import CATEGORIES, Laboratory
 from runbook_lib.rehearsal.scene import Scene, environment_of
 from runbook_lib.rehearsal.surroundings import surroundings
@@ -128,7 +128,7 @@ def _recover(
     left, lost = _settled(scene)
     return Recovery(
         fault.name, fault.truth[0], named, kind, outcome, not alone, resumed and not alone,
-        None if seconds is None else round(seconds, 1), left, lost, len(doubled(scene)),
+        None if seconds is None else round(seconds, 1), left, lost, len(doubled_posts(scene.control)),
     )  # fmt: skip
 
 

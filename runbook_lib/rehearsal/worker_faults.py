@@ -355,12 +355,7 @@ def robs_the_living(scene: Scene) -> bool:
 
 
 WORKER_FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "worker", ("worker-killed",), killed_worker, _held, own_workers=True,
-        alert="CRITICAL workers.alive: no worker runs, and jobs are due. Some jobs have stayed in processing.",
-        repaired="You had the host looked at: out of memory. It has been given more, and a worker was started there.",
-        then=("workers",),
-    ),
+    Fault("worker", ("worker-killed",), killed_worker, _held, own_workers=True),
     Fault("worker-of-two", ("worker-killed",), killed_of_two, failed_as("worker_lost"), own_workers=True),
     Fault("frozen-worker", ("worker-stuck",), frozen_worker, _held, own_workers=True),
     Fault("deadlocked-worker", ("worker-stuck",), _frail("deadlocks"), _stands_still, own_workers=True),
