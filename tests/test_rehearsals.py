@@ -21,8 +21,8 @@ from runbook_lib.policy import Policy
 from runbook_lib.rehearsal import expected_actions, harm, recomputing
 from runbook_lib.rehearsal.catalogue import CATALOGUE, HEALTHY, NOT_STAGED, UNKNOWN
 from runbook_lib.rehearsal.laboratory import Laboratory, laboratory
-from runbook_lib.triage import kept_evidence
 from runbook_lib.triage.causes import BY_ID
+from runbook_lib.triage.diagnosis import assess
 from runbook_lib.triage.evidence import Evidence
 
 # Of each kind what is quick to stage. The rest is in `make rehearsals`.
@@ -183,7 +183,7 @@ def test_harm_is_seen(a_laboratory: Laboratory) -> None:
 
 
 def test_a_figure_that_the_evidence_does_not_give_again_is_named() -> None:
-    anew = kept_evidence.recomputed(Evidence(), Policy())
+    anew = assess(Evidence(), Policy())
     fact = next(iter(anew.facts))
     assert recomputing._problem(fact, anew) is None
     assert "recomputed" in (recomputing._problem(replace(fact, value="other"), anew) or "")

@@ -35,7 +35,7 @@ from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_context
 from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 from runbook_lib.triage.judgement import fit, judge
-from runbook_lib.triage.kept_evidence import differences, keep, read, recomputed
+from runbook_lib.triage.kept_evidence import differences, keep, read
 from runbook_lib.triage.lock_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
 
 
@@ -116,13 +116,13 @@ def test_every_cited_figure_comes_out_of_the_kept_evidence_again(
     keep(found, file)
     answer, evidence = read(file)
     assert answer["causes"][0]["id"] == "openai-quota-exhausted"
-    assert differences(answer, recomputed(evidence, Policy())) == []
+    assert differences(answer, assess(evidence, Policy())) == []
     # And it is the evidence that tells: another figure in a row is another figure in the answer.
     file.write_text(
         file.read_text("utf-8").replace('"openai_quota_exhausted"', '"openai_key_invalid"')
     )
     answer, evidence = read(file)
-    assert differences(answer, recomputed(evidence, Policy()))
+    assert differences(answer, assess(evidence, Policy()))
     # A statement that is cited can be asked again by itself.
     cited = {
         line["statement"]
@@ -394,3 +394,19 @@ def test_what_the_migrations_make_is_known_by_name(database: Database) -> None:
     lines = {f"{row.title} column {row.name}" for row in columns}
     lines |= {f"{row.relation} {row.kind} {row.name}" for row in rules}
     assert sorted(lines) == EXPECTED_SCHEMA.read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "again"),
+    [
+        ("triage.waiting", "statement", "runbook triage --statement triage.waiting"),
+        ("triage.waiting, of the last hour", "statement", "runbook triage --statement triage.waiting"),
+        ("database.reachable", "probe", "runbook doctor"),
+        ("../etc.passwd", "probe", "runbook doctor"),
+    ],
+)  # fmt: skip
+def test_a_line_of_evidence_says_whether_a_statement_or_a_probe_gave_it(
+    source: str, kind: str, again: str
+) -> None:
+    cited = Fact("some.fact", "query", True, "words", source=source).cited()
+    assert (cited[kind], cited["again"]) == (source, again)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from runbook_lib.cli.output import json_option, print_json, print_table
-from runbook_lib.database.statements import SQL_DIRECTORY, Statement, load
+from runbook_lib.database.statements import find_statement
 from runbook_lib.errors import EXIT_DONE, EXIT_NOT_WELL, NotFoundError
 from runbook_lib.policy import load_policy
 from runbook_lib.procedures.first_action import plan_command, who
 from runbook_lib.settings import load_settings
-from runbook_lib.triage.diagnosis import Diagnosis, diagnose_here
+from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_here
 from runbook_lib.triage.evidence import DEADLINE_SECONDS
 
 _COLOURS = {"healthy": "green", "watch": "yellow", "fault": "red", "unknown": "red"}
@@ -76,10 +75,10 @@ def triage(
 
 def _judge_anew(path: Path, as_json: bool) -> int:
     """Whether the figures of a kept answer come out of its evidence."""
-    from runbook_lib.triage.kept_evidence import differences, read, recomputed
+    from runbook_lib.triage.kept_evidence import differences, read
 
     answer, evidence = read(path)
-    anew = recomputed(evidence, load_policy(load_settings()))
+    anew = assess(evidence, load_policy(load_settings()))
     found = differences(answer, anew)
     if as_json:
         print_json({"answer": anew.as_dictionary(), "differences": found})
@@ -97,10 +96,10 @@ def _show_statement(name: str, as_json: bool) -> int:
     """The text of a statement as triage runs it, and its rows now."""
     from runbook_lib.triage.evidence import ask
 
-    file, _, title = name.partition(".")
-    if title not in _statements_of(file):
+    statement = find_statement(name)
+    if statement is None:
         raise NotFoundError(f"There is no statement {name!r}. An answer cites them as file.name, e.g. triage.waiting.")  # fmt: skip
-    found = ask(_statements_of(file)[title], load_settings())
+    found = ask(statement, load_settings())
     if as_json:
         print_json({"statement": name, "text": found.text, "rows": found.rows, "why_not": found.why_not})  # fmt: skip
         return EXIT_DONE
@@ -112,10 +111,6 @@ def _show_statement(name: str, as_json: bool) -> int:
     else:
         click.echo("It answers no row.")
     return EXIT_DONE
-
-
-def _statements_of(file: str) -> Mapping[str, Statement]:
-    return load(file) if file.isidentifier() and (SQL_DIRECTORY / f"{file}.sql").exists() else {}
 
 
 def _print(found: Diagnosis, with_evidence: bool) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 _NAME = re.compile(r"^-- name: (\w+)\s*$")
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Statement:
 def load(file: str) -> dict[str, Statement]:
     """The statements of `sql/<file>.sql` by name. Raises as `read_statements`."""
     return read_statements(SQL_DIRECTORY / f"{file}.sql")
+
+
+def find_statement(source: str) -> Statement | None:
+    """The statement that is cited as `file.name`, whatever follows it; None for what is none, such as a probe."""
+    file, _, rest = source.partition(".")
+    name = _WORD.match(rest)
+    if not name or not _WORD.fullmatch(file) or not (SQL_DIRECTORY / f"{file}.sql").is_file():
+        return None
+    return load(file).get(name[0])
 
 
 def read_statements(path: Path) -> dict[str, Statement]:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,9 +29,10 @@ from runbook_lib.rehearsal.alert import alert_of
 from runbook_lib.rehearsal.home import STAGED, Home, State
 from runbook_lib.rehearsal.laboratory import CATEGORIES, laboratory
 from runbook_lib.rehearsal.repertoire import HEALTHY, Practice, chosen
-from runbook_lib.rehearsal.scene import Scene, as_environment, environment_of
+from runbook_lib.rehearsal.scene import Scene, as_environment
 from runbook_lib.rehearsal.surroundings import surroundings
-from runbook_lib.settings import PROJECT_DIRECTORY, load_settings
+from runbook_lib.rehearsal.time_faults import scheduler
+from runbook_lib.settings import load_settings
 
 _SQL = load("rehearsal")
 LONGEST_SECONDS = 3600.0
@@ -44,9 +43,6 @@ WORKS_SECONDS, HOLD_SECONDS = 60.0, 60.0
 # For so long the fault is left alone, and must still show.
 UNTREATED_SECONDS = 4.0
 SCHEDULER = "scheduler-not-running"
-_SCHEDULE = (
-    "id: hourly_look\nprocedure: daily/health_check\ncron: '{minute} * * * *'\ntimezone: UTC\n"
-)
 
 
 def keep(home: Home) -> None:
@@ -87,7 +83,7 @@ class Keeper:
             limits = limits_of(scene)
             self.home.write_settings(as_environment(before), as_environment(before))
             if SCHEDULER not in self.practice.truth:
-                programs.enter_context(scheduler(scene, self.home.directory))
+                programs.enter_context(scheduler(scene, _half_an_hour_on()))
             self._prove_that_it_works(scene, programs)
             with surroundings(scene, fault.name, self.state.seed) as decoy, ExitStack() as staged:
                 scene.begun = scene.value("now")
@@ -107,7 +103,7 @@ class Keeper:
             if fault.own_workers:
                 programs.enter_context(scene.worker_process())
             if SCHEDULER in self.practice.truth:
-                programs.enter_context(scheduler(scene, self.home.directory))
+                programs.enter_context(scheduler(scene, _half_an_hour_on()))
             self.home.change(phase="repaired", repaired_at=datetime.now(UTC).isoformat())
             self._feed_until(scene, "end")
 
@@ -169,23 +165,9 @@ def limits_of(scene: Scene) -> dict[str, dict[str, Any]]:
     return {row.pop("provider"): row for row in rows}
 
 
-@contextmanager
-def scheduler(scene: Scene, home: Path) -> Iterator[None]:
-    """A scheduler as a process of its own, with a schedule that comes due in half an hour."""
-    directory = home / "schedules"
-    directory.mkdir(exist_ok=True)
-    minute = (datetime.now(UTC).minute + 30) % 60
-    (directory / "hourly_look.yaml").write_text(_SCHEDULE.format(minute=minute), "utf-8")
-    command = [sys.executable, "-m", "runbook_lib.cli", "schedule", "start", "--directory", str(directory)]  # fmt: skip
-    process = subprocess.Popen(
-        command, env=environment_of(scene.settings), cwd=PROJECT_DIRECTORY, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
+def _half_an_hour_on() -> int:
+    """The minute of a schedule that does not come due while somebody looks."""
+    return (datetime.now(UTC).minute + 30) % 60
 
 
 def main() -> None:

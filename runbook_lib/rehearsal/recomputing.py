@@ -13,11 +13,11 @@ from typing import Any
 
 import psycopg2
 
-from runbook_lib.database.statements import load
+from runbook_lib.database.statements import find_statement
 from runbook_lib.errors import RunbookError
 from runbook_lib.health.context import Context
 from runbook_lib.triage import kept_evidence
-from runbook_lib.triage.diagnosis import Diagnosis
+from runbook_lib.triage.diagnosis import Diagnosis, assess
 from runbook_lib.triage.evidence import ask
 from runbook_lib.triage.facts import Fact
 
@@ -29,7 +29,7 @@ def compare_figures(context: Context, diagnosis: Diagnosis) -> dict[str, Any]:
         file = Path(directory) / "evidence.json"
         kept_evidence.keep(diagnosis, file)
         _, evidence = kept_evidence.read(file)
-    anew = kept_evidence.recomputed(evidence, context.policy)
+    anew = assess(evidence, context.policy)
     amiss = [f"{fact.name}: {problem}" for fact in cited if (problem := _problem(fact, anew))]
     amiss += _that_do_not_run(context, {str(fact.cited().get("statement")) for fact in cited})
     return {"figures": len(cited), "figures_amiss": amiss}
@@ -53,10 +53,8 @@ def _plain(fact: Fact) -> Any:
 def _that_do_not_run(context: Context, cited: set[str]) -> list[str]:
     found = []
     for title in sorted(cited - {"None"}):
-        file, _, name = title.split()[0].partition(".")
-        try:
-            statement = load(file)[name.rstrip(",;:")]
-        except (KeyError, OSError):
+        statement = find_statement(title)
+        if statement is None:
             found.append(f"{title} is no statement")
             continue
         try:

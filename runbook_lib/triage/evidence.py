@@ -268,13 +268,14 @@ def ask(statement: Statement, settings: Settings) -> Answer:
         connections = Connections(context.sources.bookkeeping if question.own else context.sources.pipeline)  # fmt: skip
         try:
             view = View(context, Deadline.after(DEADLINE_SECONDS), connections, connections)
-            rows = tuple(_masked(row._asdict()) for row in question.asked(view))
+            rows = tuple(masked_row(row._asdict()) for row in question.asked(view))
         finally:
             connections.close()
         return Answer(statement.description, question.text(context.sources), rows)
 
 
-def _masked(row: Mapping[str, Any]) -> dict[str, Any]:
+def masked_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it may be shown and kept."""
     return {
         name: one_line(value, 1000) if isinstance(value, str) else value
         for name, value in row.items()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runbook_lib.database.statements import find_statement
 from runbook_lib.health.checks import Check
-
-# How a statement is cited: its file and its name.
-_STATEMENT = re.compile(r"[a-z_]+\.[a-z_]+\b")
 
 # From outside in: the way of a job, then those who carry it. A cause and a fact name one of these.
 LAYERS = (
@@ -44,8 +41,8 @@ class Fact:
     def cited(self) -> dict[str, Any]:
         """As a line of evidence: the statement or probe, the figure and what it is measured by, and how anybody
         asks the same again."""
-        statement = _STATEMENT.match(self.source)
-        again = f"runbook triage --statement {statement[0]}" if statement else "runbook doctor"
+        statement = find_statement(self.source)
+        again = f"runbook triage --statement {statement.source}" if statement else "runbook doctor"
         return {
             "fact": self.name, "statement" if statement else "probe": self.source, "value": self.value,
             "threshold": self.threshold, "words": self.words, "again": again,

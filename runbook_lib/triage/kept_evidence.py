@@ -1,7 +1,7 @@
 """Evidence kept in a file: the statements as they were run, what they answered, and what each probe found.
 
-From it anybody has every cited figure again, without the system that it came from: `recomputed` makes the
-diagnosis anew, and `runbook triage --from FILE` compares it with the one that was given.
+From it anybody has every cited figure again, without the system that it came from: `diagnosis.assess` makes
+the diagnosis anew, and `runbook triage --from FILE` compares it with the one that was given.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from runbook_lib.credentials.masking import one_line
 from runbook_lib.durable_files import write_durably
 from runbook_lib.errors import UsageError
 from runbook_lib.health.checks import Check
-from runbook_lib.policy import Policy
-from runbook_lib.triage.diagnosis import Diagnosis, assess
-from runbook_lib.triage.evidence import Evidence, NotChecked
+from runbook_lib.triage.diagnosis import Diagnosis
+from runbook_lib.triage.evidence import Evidence, NotChecked, masked_row
 
 _FORM = 1
 _TIME = "time"
@@ -47,11 +45,6 @@ def read(path: Path) -> tuple[dict[str, Any], Evidence]:
         return kept["answer"], _evidence(kept["evidence"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no kept evidence of triage: {error}") from error
-
-
-def recomputed(evidence: Evidence, policy: Policy) -> Diagnosis:
-    """The diagnosis that this evidence amounts to: nothing else goes into it but the thresholds."""
-    return assess(evidence, policy)
 
 
 def differences(given: Mapping[str, Any], anew: Diagnosis) -> list[str]:
@@ -95,10 +88,7 @@ def _row(row: Any) -> Any:
     if isinstance(row, bool):
         return row
     named = row._asdict() if hasattr(row, "_asdict") else vars(row)
-    return {
-        name: one_line(value, 1000) if isinstance(value, str) else value
-        for name, value in named.items()
-    }
+    return masked_row(named)
 
 
 def _evidence(kept: Mapping[str, Any]) -> Evidence:
