@@ -4,10 +4,11 @@
     make rehearsals SEEDS=1                    one seed of each, for a quick look
     make rehearsals ONLY=quota,healthy         some of it: by kind, fault or cause
     make rehearsals PAGE=1                     only the table and the page, of what was run before
+    make rehearsals JUDGE=1                    stages nothing: the kept evidence is judged by the rules of today
 
 Results are appended to `benchmarks/results/rehearsals.jsonl`; scenes that are there already are left out, so
 that a run can be stopped and gone on with. `ANEW=1` begins anew. `PARALLEL=` laboratories work at once (2):
-a scene mostly waits. At the end stand the table, each miss, and a page: `benchmarks/results/rehearsals.html`.
+a scene mostly waits. What triage saw is kept in `benchmarks/results/evidence`. At the end stand the table, each miss, and a page: `benchmarks/results/rehearsals.html`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks import figures
 from benchmarks.rehearsals_page import write_page
 from benchmarks.rehearsals_table import answered, measures, misses
+from runbook_lib.policy import Policy
 from runbook_lib.rehearsal import trials
 from runbook_lib.rehearsal.broken_states import BLACK_HOLES, BROKEN
 from runbook_lib.rehearsal.catalogue import (
@@ -39,8 +43,11 @@ from runbook_lib.rehearsal.faults import Fault
 from runbook_lib.rehearsal.held_out_faults import HELD_OUT
 from runbook_lib.rehearsal.laboratory import Laboratory, laboratory
 from runbook_lib.rehearsal.trials import Truth
+from runbook_lib.triage import kept_evidence
+from runbook_lib.triage.diagnosis import assess
 
 RESULTS = figures.RESULTS / "rehearsals.jsonl"
+EVIDENCE = figures.RESULTS / "evidence"
 PAGE = figures.RESULTS / "rehearsals.html"
 SEEDS, PARALLEL = 5, 2
 # Faults of which a part, or a milder form, must be told as well, with how hard they strike.
@@ -67,12 +74,20 @@ class Task:
     name: str
     seed: int
 
+    @property
+    def evidence(self) -> Path:
+        return EVIDENCE / f"{self.kind} {self.name} {self.seed}.json"
+
 
 def main() -> None:
     """Runs what has not been run yet, then prints the table and writes the page."""
+    if os.environ.get("JUDGE"):
+        judge_kept()
+        return
     if os.environ.get("ANEW"):
         RESULTS.unlink(missing_ok=True)
-    RESULTS.parent.mkdir(exist_ok=True)
+        shutil.rmtree(EVIDENCE, ignore_errors=True)
+    EVIDENCE.mkdir(parents=True, exist_ok=True)
     if not os.environ.get("PAGE"):
         run(left_to_do())
     found = newest_rows()
@@ -129,7 +144,7 @@ def perform(laboratory_: Laboratory, task: Task) -> dict[str, Any]:
     """Runs one scene."""
     name, seed = task.name, task.seed
     if task.kind == "healthy":
-        return trials.try_healthy(laboratory_, HEALTHY[name], seed)
+        return trials.try_healthy(laboratory_, HEALTHY[name], seed, evidence=task.evidence)
     if task.kind in ("black-hole", "broken"):
         return trials.try_state(laboratory_, {**BLACK_HOLES, **BROKEN}[name], seed)
     if task.kind == "control":
@@ -137,17 +152,42 @@ def perform(laboratory_: Laboratory, task: Task) -> dict[str, Any]:
     if task.kind == "partial":
         name, _, severity = name.partition("@")
         fault = BY_NAME[name]
-        return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth), severity=float(severity))  # fmt: skip
-    fault, layers = _fault(task)
-    return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth, layers))
+        return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth), severity=float(severity), evidence=task.evidence)  # fmt: skip
+    return trials.try_fault(laboratory_, _fault(task), seed, _truth(task), evidence=task.evidence)
 
 
-def _fault(task: Task) -> tuple[Fault, tuple[str, ...]]:
-    if task.kind == "unknown":
-        return UNKNOWN[task.name]
-    if task.kind == "held-out":
-        return next(each for each in HELD_OUT if each[0].name == task.name)
-    return BY_NAME[task.name], ()
+def _fault(task: Task) -> Fault:
+    name = task.name.partition("@")[0]
+    held_out = {fault.name: fault for fault, _ in HELD_OUT}
+    return {**BY_NAME, **held_out, **{name: fault for name, (fault, _) in UNKNOWN.items()}}[name]
+
+
+def _truth(task: Task) -> Truth:
+    """What is right of a scene that has a fault."""
+    layers = {**{fault.name: layers for fault, layers in HELD_OUT}, **{name: layers for name, (_, layers) in UNKNOWN.items()}}  # fmt: skip
+    return Truth(_fault(task).truth, layers.get(task.name, ()))
+
+
+# the rules of today on what was seen before
+
+
+def judge_kept() -> None:
+    """Judges every kept evidence anew, in seconds: which answers are right now, and which differ."""
+    before = {(row["kind"], row["name"], row["seed"]): row for row in newest_rows()}
+    counted = {True: 0, False: 0}
+    for key, row in sorted(before.items()):
+        task = Task(*key)
+        # A maintenance window stands in the policy of the scene, not in its evidence.
+        if not task.evidence.exists() or task.name == "planned-maintenance":
+            continue
+        _, evidence = kept_evidence.read(task.evidence)
+        found = trials.told(assess(evidence, Policy()))
+        judged = trials.is_no_alarm(found) if task.kind == "healthy" else trials.judge_fault(_truth(task), found)["right"]  # fmt: skip
+        counted[judged] += 1
+        answer = answered({**row, **found.row()})
+        if not judged or judged != row["right"]:
+            print(f"{'now right' if judged else 'WRONG' if not row['right'] else 'NOW WRONG'}  {task.kind:10} {task.name:28} seed {task.seed}: {answer}")  # fmt: skip
+    print(f"{counted[True]} right, {counted[False]} wrong")
 
 
 # several laboratories at once

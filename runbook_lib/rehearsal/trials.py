@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -26,6 +27,7 @@ from runbook_lib.rehearsal.laboratory import Laboratory
 from runbook_lib.rehearsal.recomputing import compare_figures
 from runbook_lib.rehearsal.scene import Scene
 from runbook_lib.rehearsal.surroundings import surroundings
+from runbook_lib.triage import kept_evidence
 from runbook_lib.triage.diagnosis import Diagnosis, diagnose_context
 
 STAGING_SECONDS = 60.0
@@ -76,15 +78,16 @@ class Look:
 
 
 def try_fault(
-    laboratory: Laboratory, fault: Fault, seed: int, truth: Truth, *, severity: float = 1.0
-) -> Row:
+    laboratory: Laboratory, fault: Fault, seed: int, truth: Truth, *, severity: float = 1.0,
+    evidence: Path | None = None,
+) -> Row:  # fmt: skip
     """Stages a fault, waits until its oracle sees it, asks triage, and follows its advice."""
     began = time.monotonic()
     try:
         with laboratory.scene(seed, fault, severity=severity) as scene, ExitStack() as stack:
             decoy = _stage(scene, fault, seed, stack)
             staged = time.monotonic() - began
-            found = look(scene)
+            found = look(scene, evidence=evidence)
     except (RunbookError, psycopg2.Error, OSError) as error:
         return {"right": None, "problem": _words(error), "truth": list(truth.causes)}
     return {
@@ -111,19 +114,24 @@ def judge_fault(truth: Truth, found: Look) -> Row:
     }  # fmt: skip
 
 
-def try_healthy(laboratory: Laboratory, healthy: HealthyScene, seed: int) -> Row:
+def try_healthy(
+    laboratory: Laboratory, healthy: HealthyScene, seed: int, *, evidence: Path | None = None
+) -> Row:
     """A scene that only looks alarming: no cause is named, and nothing advised."""
     began = time.monotonic()
     chance = random.Random(f"{healthy.name} {seed}")
     try:
         with laboratory.scene(seed, past=healthy.past) as scene, healthy.stage(scene, chance):
-            found = look(scene)
+            found = look(scene, evidence=evidence)
     except (RunbookError, psycopg2.Error, OSError) as error:
         return {"right": None, "problem": _words(error), "truth": []}
     return {
-        "right": found.verdict in ("healthy", "watch") and not found.named,
-        **found.row(), "truth": [], "scene_seconds": round(time.monotonic() - began, 1),
+        "right": is_no_alarm(found), **found.row(), "truth": [], "scene_seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
+
+
+def is_no_alarm(found: Look) -> bool:
+    return found.verdict in ("healthy", "watch") and not found.named
 
 
 def try_state(laboratory: Laboratory, state: State, seed: int) -> Row:
@@ -184,12 +192,17 @@ def _stage(scene: Scene, fault: Fault, seed: int, stack: ExitStack) -> str | Non
     return decoy
 
 
-def look(scene: Scene, *, follow: bool = True) -> Look:
-    """Asks triage as whoever looks would; then its figures are computed again, and its advice is followed."""
+def look(scene: Scene, *, follow: bool = True, evidence: Path | None = None) -> Look:
+    """Asks triage as whoever looks would; then its figures are computed again, and its advice is followed.
+
+    `evidence` is a file to keep it in, so that other rules can judge it anew.
+    """
     began = time.monotonic()
     with open_context(scene.looking, require_schema=False) as context:
         diagnosis = diagnose_context(context)
-        found = _told(diagnosis, round(time.monotonic() - began, 2))
+        found = told(diagnosis, round(time.monotonic() - began, 2))
+        if evidence is not None:
+            kept_evidence.keep(diagnosis, evidence)
         found.paid = requests_by_others(scene) or 0
         found.figures = compare_figures(context, diagnosis)
         if follow:
@@ -197,7 +210,8 @@ def look(scene: Scene, *, follow: bool = True) -> Look:
     return found
 
 
-def _told(diagnosis: Diagnosis, seconds: float) -> Look:
+def told(diagnosis: Diagnosis, seconds: float = 0.0) -> Look:
+    """What a diagnosis says, before anybody acts on it."""
     symptoms = [fact.name for fact in diagnosis.facts.symptoms()]
     return Look(diagnosis.as_dictionary(), seconds, diagnosis.layer, symptoms=symptoms)
 
