@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from runbook_lib.database.connection import Connection, Database
 from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import DatabaseUnreachable, DeadlineExceeded
 
+T = TypeVar("T")
 # The least that libpq knows.
 CONNECT_SECONDS = 2.0
+TRIES, TRY_AGAIN_SECONDS = 6, 0.4
+_BROKE = re.compile("reset by peer|closed the connection unexpectedly|broken pipe", re.IGNORECASE)
+
+
+def again_where_the_link_breaks(work: Callable[[], T]) -> T:
+    """Does something that only looks, and again for some seconds where the link broke on the way: one that breaks
+    now and then lets the next in, and must not blind whoever looks. Raises what the last try raised."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except DatabaseUnreachable as error:
+            if not _BROKE.search(str(error)):
+                raise
+            time.sleep(TRY_AGAIN_SECONDS)
+    return work()
 
 
 class Connections:
     """At most `most` connections to one database, opened as they are needed, for threads to share.
 
-    A database that was not reached once is not tried again: `unreachable` says why, and whoever asks
-    next hears it at once. One that lets in fewer than `most` is asked with those.
+    A database that was not reached once is not tried again (but where the link broke on the way, a few times):
+    `unreachable` says why, and whoever asks next hears it at once. One that lets in fewer than `most` is asked with those.
     """
 
     def __init__(self, database: Database, most: int = 3) -> None:
@@ -78,7 +96,7 @@ class Connections:
                 raise self.unreachable
             started = time.monotonic()
             try:
-                connection = self._database.connect(connect_timeout_seconds=CONNECT_SECONDS)
+                connection = again_where_the_link_breaks(lambda: self._database.connect(connect_timeout_seconds=CONNECT_SECONDS))  # fmt: skip
             except DatabaseUnreachable as error:
                 if self._opened:
                     return None

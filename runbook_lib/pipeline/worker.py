@@ -27,6 +27,7 @@ from uuid import uuid4
 import psycopg2
 
 from runbook_lib.credentials.handles import handle_of
+from runbook_lib.credentials.masking import one_line
 from runbook_lib.credentials.store import ENV_FILE, ENVIRONMENT, Credentials, InUse
 from runbook_lib.database.connection import Connection, Database, Transaction
 from runbook_lib.database.statements import load
@@ -37,6 +38,7 @@ from runbook_lib.pipeline.failures import Failure, Fault, JobFailed
 from runbook_lib.pipeline.model import PROVIDER_OF_STAGE, Job
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.provider_watch import ProviderWatch
+from runbook_lib.pipeline.refusals import Refusals
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.pipeline.turn import Turn, WorkerState, beat
 
@@ -51,7 +53,13 @@ TRANSACTION_POOLER_PORT = 6543
 # Only these are a worker's: an admin key must not be beside it.
 WORKER_NAMES = ("OPENAI_API_KEY", "WORDPRESS_APP_PASSWORD")
 ADDRESS_SECONDS = 1.0
-UNUSABLE_VALUE = (psycopg2.DataError, psycopg2.IntegrityError, ValueError)
+# What the database refuses of one row, and not of every other: a rule of its own counts as one.
+UNUSABLE_VALUE = (
+    psycopg2.DataError,
+    psycopg2.IntegrityError,
+    psycopg2.errors.RaiseException,
+    ValueError,
+)
 
 Handler = Callable[[Attempt], Completed]
 
@@ -90,6 +98,7 @@ class Worker:
         self._connected_before = False
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._kept: list[Message] = []
+        self._refusals = Refusals(self.name)
         self._work: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._stop_requests = 0
         self._grace_ends_at: float | None = None
@@ -137,9 +146,11 @@ class Worker:
             self._note_stop()
             try:
                 done = self._one_turn()
+                self._refusals.over()
                 delay_seconds = 0.1
             except (CouldNotBeDone, psycopg2.Error) as error:
                 self._reporter.database_away(error)
+                self._refusals.note(error, self._connection)
                 self._disconnect()
                 if self._state.releasing:
                     return self._end(EXIT_COULD_NOT_BE_DONE)
@@ -271,7 +282,8 @@ class Worker:
                 with self._transaction(self._connected()) as transaction:
                     turn.fill(transaction, [message])
             except UNUSABLE_VALUE as error:
-                log.exception("A result of job %s cannot be stored", message.attempt.job.job_id)
+                # Not the whole error: PostgreSQL's DETAIL prints whole rows.
+                log.error("A result of job %s cannot be stored: %s", message.attempt.job.job_id, type(error).__name__)  # fmt: skip
                 turn = Turn(self._state)
                 turn.replies.append((message.attempt, False))
                 with self._transaction(self._connected()) as transaction:
@@ -491,9 +503,12 @@ class Worker:
 
 
 def _cannot_be_stored(error: Exception) -> Failure:
+    # A rule that raises says why; other messages may hold values of the row.
+    told = error.diag.message_primary if isinstance(error, psycopg2.errors.RaiseException) else None
+    why = f": {one_line(told, 200)}" if told else "."
     return Failure(
         "unexpected_error",
-        f"The result cannot be stored: {type(error).__name__}.",
+        f"The result cannot be stored: {type(error).__name__}{why}",
         exception_class=type(error).__name__,
         sqlstate=getattr(error, "pgcode", None),
     )

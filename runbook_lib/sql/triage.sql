@@ -200,13 +200,22 @@ LIMIT 50;
 
 -- name: worker_sessions
 -- The workers' sessions: what each does, since when, and whether it waits for somebody's lock.
-SELECT pid, state, wait_event_type, cardinality(pg_blocking_pids(pid)) > 0 AS blocked,
+SELECT pid, state, wait_event_type, wait_event, cardinality(pg_blocking_pids(pid)) > 0 AS blocked,
     extract(epoch FROM clock_timestamp() - state_change)::double precision AS in_state_seconds,
     extract(epoch FROM clock_timestamp() - backend_start)::double precision AS age_seconds
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'runbook-worker'
 ORDER BY state_change
 LIMIT 200;
+
+-- name: refused_statements
+-- What the database refused workers within ten minutes: they say so in a row where that still can be written.
+SELECT worker, occurred_at, message, details ->> 'sqlstate' AS sqlstate, details ->> 'relation' AS relation,
+    details ->> 'within' AS within, extract(epoch FROM now() - occurred_at)::double precision AS age_seconds
+FROM events
+WHERE kind = 'statement_refused' AND occurred_at > now() - interval '10 minutes'
+ORDER BY occurred_at DESC
+LIMIT 50;
 
 -- name: server_times
 -- When the server was started, when its helpers were (they start anew after a crash), and what its statistics counted.
@@ -328,8 +337,13 @@ ORDER BY 3 DESC
 LIMIT 50;
 
 -- name: schedulers
--- Schedulers that did not say that they stopped and were heard of within a day.
-SELECT scheduler, host, pid, extract(epoch FROM now() - heartbeat_at)::double precision AS silent_seconds
+-- Schedulers that did not say that they stopped and were heard of within a day; since when each is at a run.
+SELECT scheduler, host, pid, extract(epoch FROM now() - heartbeat_at)::double precision AS silent_seconds,
+    (
+        SELECT extract(epoch FROM now() - min(claimed_at))::double precision
+        FROM schedule_runs
+        WHERE claimed_by = scheduler AND outcome = 'started'
+    ) AS at_a_run_seconds
 FROM schedulers
 WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '1 day'
 ORDER BY heartbeat_at DESC

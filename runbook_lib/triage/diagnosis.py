@@ -35,6 +35,7 @@ from runbook_lib.triage.queue_facts import queue_facts
 from runbook_lib.triage.scheduler_facts import scheduler_facts
 from runbook_lib.triage.settings_facts import settings_facts
 from runbook_lib.triage.worker_facts import worker_facts
+from runbook_lib.triage.write_facts import write_facts
 
 if TYPE_CHECKING:
     import pandas
@@ -283,6 +284,7 @@ def assess(evidence: Evidence, policy: Policy, seconds: float = 0.0) -> Diagnosi
             *content_facts(evidence, attempts),
             *queue_facts(evidence, attempts),
             *worker_facts(evidence, attempts),
+            *write_facts(evidence, attempts),
             *clock_facts(evidence, attempts, policy),
             *scheduler_facts(evidence),
             *settings_facts(evidence, policy),

@@ -23,7 +23,7 @@ from runbook_lib.database.statements import Statement, load
 from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import NotFoundError, RunbookError
 from runbook_lib.health.checks import Check
-from runbook_lib.health.connections import Connections
+from runbook_lib.health.connections import Connections, again_where_the_link_breaks
 from runbook_lib.health.context import Context, open_context
 from runbook_lib.health.probes.database import probe_entrance
 from runbook_lib.health.probes.tables import NEEDED_RIGHTS
@@ -292,6 +292,7 @@ def _of_our_own(schema: str) -> dict[str, Question]:
     return {
         "workers": Question(_SQL["workers"]),
         "worker_sessions": Question(_SQL["worker_sessions"]),
+        "refused_statements": Question(_SQL["refused_statements"]),
         "pauses": Question(_QUEUE["pauses"]),
         "in_flight_by_provider": Question(_QUEUE["in_flight_by_provider"]),
         "attempts_without_a_row": Question(_SQL["attempts_without_a_row"]),
@@ -345,7 +346,8 @@ def _asked(
     name: str, question: Callable[[View], Sequence[Any]], view: View
 ) -> Callable[[], Iterator[Check]]:
     def probe() -> Iterator[Check]:
-        yield Check(name, "ok", "answered", details={"rows": list(question(view))})
+        rows = again_where_the_link_breaks(lambda: list(question(view)))
+        yield Check(name, "ok", "answered", details={"rows": rows})
 
     return probe
 

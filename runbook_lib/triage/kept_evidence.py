@@ -25,6 +25,13 @@ _FORM = 1
 _TIME = "time"
 
 
+class KeptRow(SimpleNamespace):
+    """A row that was kept. A column that was not asked for when it was kept is not known."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 def keep(found: Diagnosis, path: Path) -> None:
     """Writes the diagnosis and all of its evidence; values are masked as in every output."""
     kept = {
@@ -97,7 +104,7 @@ def _evidence(kept: Mapping[str, Any]) -> Evidence:
         checks={each["name"]: Check(**each) for each in kept["probes"]},
         entrance={each["name"]: Check(**each) for each in kept["entrance"]},
         rows={
-            name: [SimpleNamespace(**row) if isinstance(row, dict) else row for row in each["rows"]]
+            name: [KeptRow(**row) if isinstance(row, dict) else row for row in each["rows"]]
             for name, each in statements.items()
         },
         not_checked=tuple(NotChecked(**each) for each in kept["not_checked"]),

@@ -71,6 +71,7 @@ _NEXT = {
     "job_quarantined": "`runbook jobs show ID` has its attempts; `runbook jobs retry ID` lets it go again.",
     "automation_acted": "See what was done, and how it is taken back: `runbook changes list`. The cause still has to be repaired.",
     "lease_expired": "`runbook workers` says which worker vanished; its jobs went back by themselves.",
+    "statement_refused": "`runbook triage` says what refuses it. The worker keeps its results and goes on trying; nothing is lost.",
     "job_runs_without_partition": "Nothing is lost. See that a worker runs each day: it makes the partitions.",
     "job_runs_partition_refused": "Rename or detach the table that stands in the way.",
 }

@@ -1,0 +1,97 @@
+"""What the database refuses a worker is told in a row, and what it refuses of one job stops no other."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+from test_worker import QUICK, Running, add, done, jobs, options, rows, runs, wait_until, work
+
+from runbook_lib.database.connection import Database
+from runbook_lib.health.context import open_context
+from runbook_lib.pipeline.refusals import refused_statement
+from runbook_lib.settings import Settings
+from runbook_lib.triage.diagnosis import diagnose_context
+
+DETACHED = """
+DO $$
+DECLARE part regclass;
+BEGIN
+    FOR part IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'job_runs'::regclass LOOP
+        EXECUTE format('ALTER TABLE job_runs DETACH PARTITION %%s', part);
+    END LOOP;
+END $$"""
+REFUSES = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'audit: %% is not signed', 'it'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON content_jobs
+FOR EACH ROW WHEN (NEW.status = 'completed' AND NEW.topic = 'Topic 2') EXECUTE FUNCTION refuse()"""
+
+
+def run(database: Database, statement: str) -> None:
+    with database.transaction() as transaction:
+        transaction.run(statement)
+
+
+def told(database: Database) -> list[tuple[str, str | None]]:
+    found = rows(database, "SELECT * FROM events WHERE kind = 'statement_refused'")
+    return [(row.level, row.details["sqlstate"]) for row in found]
+
+
+def test_a_worker_whose_results_have_no_place_says_so_and_keeps_them(database: Database) -> None:
+    add(database, 2)
+    run(database, DETACHED)
+    running = Running(database, done, QUICK)
+    wait_until(lambda: len(told(database)) > 0)
+    assert told(database) == [("critical", "23514")]
+    assert {job.status for job in jobs(database)} == {"processing"}
+    # Once there is a place again, what was kept is written: nothing is done twice.
+    run(database, "CREATE TABLE another_place PARTITION OF job_runs DEFAULT")
+    assert running.join() == 0
+    assert [(each.status, each.attempt) for each in runs(database)] == [("completed", 1)] * 2
+
+
+def test_triage_narrows_a_refusal_to_recording_and_quotes_the_server(
+    database: Database, settings: Settings
+) -> None:
+    add(database, 2)
+    run(database, DETACHED)
+    running = Running(database, done, QUICK)
+    wait_until(lambda: len(told(database)) > 0)
+    given = settings.model_copy(update={"database_url": Settings(database_url=database.url).database_url})  # fmt: skip
+    with open_context(given, require_schema=False) as context:
+        found = diagnose_context(context)
+    run(database, "CREATE TABLE another_place PARTITION OF job_runs DEFAULT")
+    running.join()
+    assert (found.verdict, found.layer, found.causes) == ("unknown", "record", ())
+    assert "23514 no partition of relation" in found.in_words()
+
+
+def test_a_rule_that_refuses_one_job_stops_no_other_and_says_why(database: Database) -> None:
+    add(database, 4, max_retries=0)
+    run(database, REFUSES)
+    assert work(database, done, options(concurrency=1)) == 1
+    assert sorted(job.status for job in jobs(database)) == ["completed"] * 3 + ["error"]
+    (refused,) = [each for each in runs(database) if each.status == "error"]
+    assert (refused.error_class, refused.sqlstate) == ("unexpected_error", "P0001")
+    assert refused.error == "The result cannot be stored: RaiseException: audit: it is not signed"
+    assert told(database) == []
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "57P01", "08006", "53300", "55P03"])
+def test_a_conflict_or_a_server_that_ends_is_no_refusal(database: Database, sqlstate: str) -> None:
+    with pytest.raises(psycopg2.Error) as caught, psycopg2.connect(database.url) as connection:
+        connection.cursor().execute(f"DO $$ BEGIN RAISE SQLSTATE '{sqlstate}'; END $$")
+    assert refused_statement(caught.value) is None
+
+
+def test_what_is_told_of_a_refusal_holds_no_row(database: Database) -> None:
+    with pytest.raises(psycopg2.Error) as caught, psycopg2.connect(database.url) as connection:
+        connection.cursor().execute(
+            "INSERT INTO content_jobs (topic, status) VALUES ('a secret topic', 'nonsense')"
+        )
+    assert "a secret topic" in str(caught.value)
+    event = refused_statement(caught.value)
+    assert event is not None
+    assert event.details["sqlstate"] == "23514"
+    assert event.details["relation"] == "content_jobs"
+    assert "secret" not in f"{event.message} {event.details}"
