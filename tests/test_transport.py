@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from fault_server import (
 )
 
 from runbook_lib.deadlines import Deadline
-from runbook_lib.pipeline.transport import Answer, ExchangeFailed, Transport
+from runbook_lib.pipeline.transport import REUSED_CONNECTION, Answer, ExchangeFailed, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
@@ -219,3 +221,32 @@ def _self_signed_certificate(directory: Path) -> Path:
     with file.open("a") as whole:
         whole.write((directory / "public.pem").read_text())
     return file
+
+
+def test_a_hang_on_a_connection_that_had_served_before_says_so_and_idle_ones_are_not_trusted() -> (
+    None
+):
+    """As where something in between forgets connections: the next call gets a new one."""
+
+    def once_a_connection(server: FaultServer, connection: socket.socket) -> None:
+        served = False
+        while server.read_request(connection):
+            if served:
+                server.closing.wait(10)
+                return
+            time.sleep(0.1)
+            connection.sendall(OK)
+            served = True
+
+    transport = Transport()
+    with FaultServer(once_a_connection) as server, ThreadPoolExecutor(2) as both:
+        assert [each.status for each in both.map(lambda _: exchange(server.url, transport), "12")] == [200, 200]  # fmt: skip
+        assert server.connections == 2
+        with pytest.raises(ExchangeFailed, match=f"deadline, {REUSED_CONNECTION}") as caught:
+            exchange(server.url, transport)
+        assert caught.value.reason == "timeout"
+        # The other idle one would hang as well.
+        assert exchange(server.url, transport).status == 200
+        assert server.connections == 3
+    with FaultServer(stall_after_request) as server:
+        assert REUSED_CONNECTION not in str(failure_of(server.url))

@@ -8,9 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import psycopg2
+
 from runbook_lib.credentials.store import Credentials
 from runbook_lib.database.statements import load
-from runbook_lib.errors import CouldNotBeDone
+from runbook_lib.errors import CouldNotBeDone, RunbookError
 from runbook_lib.health.checks import Check
 from runbook_lib.health.openai_account import DAYS, Day, costs_by_day, usage_by_day
 from runbook_lib.health.probes.openai import probe_openai
@@ -110,8 +112,17 @@ def wordpress(view: View) -> Iterator[Check]:
             fallback_category=settings.runbook_fallback_category,
             patience_seconds=_patience_seconds(view),
             slow_seconds=view.policy.thresholds.provider_response_warning_seconds,
+            missed_categories=lambda: _missed_categories(view),
         ):
             yield with_procedure(check, WORDPRESS_ERRORS)
+
+
+def _missed_categories(view: View) -> list[str]:
+    """What jobs ended for lack of within a day; nothing where the database does not say so."""
+    try:
+        return [row.category for row in view.rows(_SQL["missed_categories"])]
+    except (RunbookError, psycopg2.Error):
+        return []
 
 
 def quota_seen(view: View) -> Check:
@@ -285,7 +296,8 @@ CHECKS: tuple[DeclaredCheck, ...] = (
         wordpress,
         also=("wordpress.name", "wordpress.proxy", "wordpress.connection", "wordpress.certificate",
               "wordpress.rest_api", "wordpress.response_time", "wordpress.application_passwords", "wordpress.login",
-              "wordpress.permission", "wordpress.categories", "wordpress.application_password", "wordpress.sandbox"),
+              "wordpress.permission", "wordpress.categories", "wordpress.application_password",
+              "wordpress.missed_categories", "wordpress.sandbox"),
         when_hung="critical",
     ),
     DeclaredCheck("cost.daily_cap", "Today's cost is below the cap.", daily_cap, also=("cost.daily_tokens",), own=True),

@@ -30,6 +30,8 @@ import urllib3.exceptions
 from runbook_lib.deadlines import WATCHDOG, Deadline, Guard, shut_descriptor
 
 READ_PIECE_BYTES = 65_536
+# Of a time-out: new connections may work all the same, where something in between forgot the old ones.
+REUSED_CONNECTION = "on a connection that had served before"
 
 
 class ExchangeFailed(Exception):
@@ -232,7 +234,11 @@ class Transport:
                 OSError,
                 ValueError,
             ) as error:
-                raise _explain(error, call) from None
+                explained = _explain(error, call)
+                if explained.reason == "timeout" and call.reused_connection:
+                    # Where one that had served before leads nowhere, the other idle ones may as well.
+                    self._adapter.poolmanager.clear()
+                raise explained from None
 
     def _exchange(
         self, call: _Call, method: str, url: str, headers: Mapping[str, str], body: bytes | None
@@ -348,7 +354,8 @@ def _reason(error: Exception, call: _Call) -> tuple[str, str]:
         or call.deadline.passed()
         or among(requests.exceptions.Timeout, TimeoutError)
     ):
-        return "timeout", "there was no whole answer within the deadline"
+        where = f", {REUSED_CONNECTION}" if call.reused_connection else ""
+        return "timeout", f"there was no whole answer within the deadline{where}"
     if among(_TooLarge):
         return "too_large", str(error)
     if among(

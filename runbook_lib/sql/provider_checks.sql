@@ -17,3 +17,13 @@ SELECT usage_date, requests, prompt_tokens + completion_tokens AS tokens, cost_u
 FROM provider_usage
 WHERE provider = %(provider)s AND usage_date >= %(first_day)s
 ORDER BY usage_date;
+
+-- name: missed_categories
+-- The categories that most jobs ended for lack of within a day.
+SELECT category
+FROM jobs
+WHERE status = 'error' AND error_class = 'wordpress_category_missing' AND category IS NOT NULL
+    AND updated_at > now() - interval '1 day'
+GROUP BY category
+ORDER BY count(*) DESC, category
+LIMIT 3;

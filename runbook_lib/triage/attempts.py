@@ -34,12 +34,19 @@ WINDOW_SECONDS, FEWEST_IN_WINDOW = 1800.0, 12
 # Failures among successes are a finding when even the cautious reading of their share is above this, and
 # above what was usual before.
 FEWEST_FAILURES, FEWEST_JOBS, SHARE_PERCENT = 4, 3, 4.0
+# A few of a hundred requests fail at any provider for a moment, and go well when they are tried again.
+PASSING_SHARE_PERCENT = 8.0
 # Fewer than those say something only where this share is certain.
 CERTAIN_FAILURES, CERTAIN_JOBS, CERTAIN_PERCENT = 3, 2, 20.0
-# Nothing but failures of one stage since its last success.
+# A few times that a provider asked to wait, where it never did: so unlikely if it were as it was before.
+SUDDEN_CHANCE = 0.001
+# Nothing but failures of one stage since its last success, or of one category, worker or model.
 FEWEST_IN_A_ROW = 3
+# Failures that came every few attempts are over when so long a calm would be chance in so few cases.
+CALM_BY_CHANCE = 0.05
+WITHIN_CHANCE = 0.01
 # Of a stage's durations so many are needed to compare.
-FEWEST_DURATIONS = 5
+FEWEST_DURATIONS, FEWEST_LATE = 5, 2
 WINDOWS = (5, 10, 20)
 SLOWER_FACTOR = 1.8
 ONE_SIDED_95 = 1.645
@@ -50,7 +57,8 @@ class ClassSeen:
     """One class of failures among the newest attempts.
 
     `going_on`: it has not ended: of a provider's faults the newest outcome, of others a share that chance
-    does not explain, or all there is since the last success.
+    does not explain, or all there is since the last success. `over`: by how often it struck, it would have
+    struck again by now. `within`: the category, worker or model that all of it is of, while others succeed.
     """
 
     error_class: str
@@ -65,6 +73,8 @@ class ClassSeen:
     since_success: int
     going_on: bool
     partial: bool
+    over: bool
+    within: str | None
     rows: tuple[Any, ...]
 
     @property
@@ -115,8 +125,12 @@ class Attempts:
         return sum(failed(row) and class_of(row) in wanted for row in self.recent), len(self.recent)
 
     def _seen(self, name: str) -> ClassSeen:
-        rows = [row for row in self.recent if failed(row) and class_of(row) == name]
-        share = rate(len(rows), len(self.recent), z=ONE_SIDED_95)
+        places = [place for place, row in enumerate(self.recent) if failed(row) and class_of(row) == name]  # fmt: skip
+        rows = [self.recent[place] for place in places]
+        # Of what ran since the first of them; what ran before tells how usual they were.
+        begun = self.recent[: places[-1] + 1]
+        share = rate(len(rows), len(begun), z=ONE_SIDED_95)
+        of_all = rate(len(rows), len(self.recent), z=ONE_SIDED_95)
         before = sum(failed(row) and class_of(row) == name for row in self.earlier)
         before_percent = 100 * before / len(self.earlier) if self.earlier else 0.0
         low = share.low_percent or 0.0
@@ -125,13 +139,19 @@ class Attempts:
         of_a_provider = known is not None and known.fault in (Fault.PROVIDER, Fault.RATE)
         in_a_row = bool(since) if of_a_provider else len(since) >= FEWEST_IN_A_ROW
         jobs = len({row.job_id for row in rows})
-        many = len(rows) >= FEWEST_FAILURES and jobs >= FEWEST_JOBS and low > SHARE_PERCENT
-        certain = len(rows) >= CERTAIN_FAILURES and jobs >= CERTAIN_JOBS and low >= CERTAIN_PERCENT
-        shared = (many or certain) and low > before_percent
+        passing = known is not None and known.fault is Fault.PASSING
+        most_percent = PASSING_SHARE_PERCENT if passing else SHARE_PERCENT
+        many = len(rows) >= FEWEST_FAILURES and jobs >= FEWEST_JOBS and low > most_percent
+        certain = len(rows) >= CERTAIN_FAILURES and jobs >= CERTAIN_JOBS and (of_all.low_percent or 0.0) >= CERTAIN_PERCENT  # fmt: skip
+        chance = unlikely_alone(len(rows), len(begun), before, len(self.earlier) + len(self.recent) - len(begun))  # fmt: skip
+        asked_to_wait = known is not None and known.fault is Fault.RATE
+        sudden = asked_to_wait and len(rows) >= CERTAIN_FAILURES and jobs >= CERTAIN_JOBS and chance < SUDDEN_CHANCE  # fmt: skip
+        within = _all_within(rows, begun)
+        shared = ((many or certain or sudden) and low > before_percent) or within is not None
         return ClassSeen(
-            name, len(rows), len(self.recent), jobs, len({row.worker for row in rows}), low, before_percent,
+            name, len(rows), len(begun), jobs, len({row.worker for row in rows}), low, before_percent,
             min(row.execution_time for row in rows), max(row.execution_time for row in rows),
-            len(since), in_a_row or shared, shared and not in_a_row, tuple(rows),
+            len(since), in_a_row or shared, shared and not in_a_row, _is_over(places), within, tuple(rows),
         )  # fmt: skip
 
     def _since_success(self, name: str) -> list[Any]:
@@ -143,12 +163,15 @@ class Attempts:
 
     # durations
 
-    def slower(self, column: str, at_least_seconds: float) -> tuple[float, float, float] | None:
+    def slower(
+        self, column: str, at_least_seconds: float, under_way_seconds: Sequence[float] = ()
+    ) -> tuple[float, float, float] | None:
         """Median of the newest durations and of those before, and how far chance is from explaining the
         difference, in standard deviations; None where there are too few.
 
         The newest few show what began a moment ago, the newest quarter a slow drift: of those that differ by
-        a factor and by so many seconds, the one that chance explains least is told.
+        a factor and by so many seconds, the one that chance explains least is told. What is under way counts
+        once it has taken too long already, and only where others came to an end as late: it may hang.
         """
         values = [
             getattr(row, column) for row in self.counted
@@ -156,12 +179,47 @@ class Attempts:
         ]  # fmt: skip
         found = []
         for count in {*WINDOWS, max(FEWEST_DURATIONS, len(values) // 4)}:
-            newer, older = values[:count], values[count:]
+            newer, older = _newer_and_older(values, count, at_least_seconds, under_way_seconds)
             if len(older) >= FEWEST_DURATIONS and len(newer) == count:
                 new, old = statistics.median(newer), statistics.median(older)
                 found.append((new, old, deviations_above(newer, older)))
         differ = [each for each in found if each[0] >= SLOWER_FACTOR * each[1] and each[0] - each[1] >= at_least_seconds]  # fmt: skip
         return max(differ or found, key=lambda each: each[2], default=None)
+
+
+def _newer_and_older(
+    values: Sequence[float], count: int, at_least_seconds: float, under_way_seconds: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """The newest durations, those that are under way and late first, and the ones before."""
+    usual = statistics.median(values[count:] or values or [0.0])
+    late_seconds = max(SLOWER_FACTOR * usual, usual + at_least_seconds)
+    late = [age for age in under_way_seconds if age >= late_seconds]
+    if sum(value >= late_seconds for value in values[:count]) < FEWEST_LATE:
+        late = []
+    return [*late, *values][:count], list(values[max(0, count - len(late)) :])
+
+
+def _is_over(places: Sequence[int]) -> bool:
+    """Whether the calm since the newest failure is longer than chance makes it; places count from the newest on."""
+    calm, between = places[0], places[-1] - places[0]
+    usual = (len(places) - 1) / between if between else 1.0
+    return (1 - usual) ** calm < CALM_BY_CHANCE
+
+
+def _all_within(rows: Sequence[Any], begun: Sequence[Any]) -> str | None:
+    """The column in which all failures are alike, where nothing alike succeeded since, and other things did."""
+    if len(rows) < FEWEST_IN_A_ROW or len({row.job_id for row in rows}) < CERTAIN_JOBS:
+        return None
+    for column in ("category", "worker", "model"):
+        values = {getattr(row, column) for row in rows}
+        if len(values) != 1 or None in values:
+            continue
+        well = [row for row in begun if row.status == "completed"]
+        alike = sum(getattr(row, column) in values for row in well)
+        others = sum(getattr(row, column) not in (*values, None) for row in well)
+        if not alike and others and unlikely_alone(len(rows), len(rows), 0, others) < WITHIN_CHANCE:
+            return column
+    return None
 
 
 def class_of(row: Any) -> str:

@@ -236,9 +236,9 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "openai-overloaded", "generate", "OpenAI answers with server errors.",
-        FirstAction("Nothing at once: jobs are tried again with growing pauses. If it lasts, pause OpenAI so that no attempt is spent.", 'runbook pause openai --reason "OpenAI is overloaded" --until 30m', "Y", "provider.pause", {"provider": "openai", "reason": "OpenAI is overloaded"}, _NO_MORE_CONCURRENCY),
+        FirstAction("Pause OpenAI until it answers again, so that no attempt is spent; until then jobs are tried again with growing pauses.", 'runbook pause openai --reason "OpenAI is overloaded" --until 30m', "Y", "provider.pause", {"provider": "openai", "reason": "OpenAI is overloaded"}, _NO_MORE_CONCURRENCY),
         needs=("failing.openai_overloaded",), supports={"openai.server_errors_now": 1, "paused.openai_overloaded": 1, "partly.openai_overloaded": 1, "openai.key_accepted": 1},
-        one_of=(("openai.server_errors_now", "openai.key_accepted", "paused.openai_overloaded"),), mistaken_for=("openai-rate-limited", "openai-slow"), procedure=OPENAI_ERRORS,
+        one_of=(("openai.server_errors_now", "openai.key_accepted", "paused.openai_overloaded"),), excludes=("failing.openai_without_server_error",), mistaken_for=("openai-rate-limited", "openai-slow"), procedure=OPENAI_ERRORS,
     ),
     Cause(
         "openai-slow", "generate", "OpenAI answers, and takes much longer than before.",
@@ -248,7 +248,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "openai-stalled", "generate", "OpenAI takes calls and never finishes answering them.",
-        FirstAction("Nothing at once: each call has a total deadline and ends by itself. Pause OpenAI, so that no worker waits in vain.", 'runbook pause openai --reason "OpenAI does not answer"', "Y", "provider.pause", {"provider": "openai", "reason": "OpenAI does not answer"}, _NO_MORE_CONCURRENCY),
+        FirstAction("Pause OpenAI, so that no worker waits in vain; the calls under way have a total deadline and end by themselves.", 'runbook pause openai --reason "OpenAI does not answer"', "Y", "provider.pause", {"provider": "openai", "reason": "OpenAI does not answer"}, _NO_MORE_CONCURRENCY),
         one_of=(("openai.silent", "failing.openai_timeout", "processing.all_hang_in_write"), ("workers.some_alive", "processing.long_in_write", "failing.openai_timeout", "workers.stand_still", "check.queue.last_success", "paused.openai_timeout")),
         supports={"openai.silent": 2, "workers.some_alive": 1, "processing.long_in_write": 1}, excludes=("openai.refused", "openai.no_route", "openai.name_unresolved", "openai.certificate_refused", "writing.goes_on"),
         explains=("openai-slow", "worker-stuck"), mistaken_for=("worker-stuck", "openai-slow"), procedure=OPENAI_ERRORS,
@@ -290,7 +290,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "wordpress-permission-lost", "publish", "The WordPress user logs in, and may not publish: its role was lowered.",
-        _look("Give the user the role Author or Editor, then resume WordPress.", "runbook resume wordpress", "N"),
+        _look("Give the user the role Author or Editor at the site; once this says that it may publish, resume WordPress (runbook resume wordpress).", "runbook doctor", "N"),
         one_of=(("wordpress.may_not_publish", "failing.wordpress_permission_lost"), ("wordpress.logs_in", "paused.wordpress_permission_lost")),
         supports={"wordpress.may_not_publish": 2, "paused.wordpress_permission_lost": 1, "failing.wordpress_permission_lost": 1}, excludes=("wordpress.login_refused",),
         mistaken_for=("wordpress-login-revoked",), level=2, procedure=WORDPRESS_ERRORS,
@@ -312,7 +312,7 @@ CAUSES: tuple[Cause, ...] = (
         "wordpress-category-missing", "draft", "A category that jobs name does not exist at the site.",
         FirstAction("Give its jobs the fall-back category, where one is set (RUNBOOK_FALLBACK_CATEGORY); else make the category again.", "runbook changes plan jobs.use_category -p missing={category}", "Y",
                     "jobs.use_category", {"missing": "{category}"}),
-        needs=("failing.wordpress_category_missing",), one_of=(("wordpress.categories_absent", "scope.one_category", "wordpress.logs_in"),),
+        one_of=(("failing.wordpress_category_missing", "wordpress.categories_absent"), ("jobs.ended_without_category", "failing.wordpress_category_missing"), ("wordpress.categories_absent", "scope.one_category", "wordpress.logs_in")),
         supports={"wordpress.categories_absent": 2, "scope.one_category": 1, "wordpress.logs_in": 1}, mistaken_for=("one-worker-outdated",), procedure=WORDPRESS_ERRORS,
     ),
     Cause(
@@ -330,7 +330,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "wordpress-slow-publish", "draft", "The site takes posts and answers too late: each may exist already.",
-        FirstAction("Nothing at once: a job looks for its post before it tries again. Give the site fewer posts at once.", "runbook limits set wordpress --concurrency 1", "Y",
+        FirstAction("Give the site fewer posts at once (lower the limit); a job looks for its post by itself before it tries again.", "runbook limits set wordpress --concurrency 1", "Y",
                     "limits.lower", {"provider": "wordpress", "concurrency": 1}, "Do not retry by hand before the look-up: it would make a second post."),
         one_of=(("publishing.answers_late",), ("failing.wordpress_outcome_unknown", "failing.wordpress_timeout"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
         supports={"publishing.slower_than_before": 1, "wordpress.logs_in": 1, "failing.wordpress_outcome_unknown": 1, "processing.long_in_publish": 1, "wordpress.answers_slowly": 1},
@@ -380,7 +380,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "scheduler-not-running", "scheduler", "No scheduler runs: what is due is not started.",
         _look("Start the scheduler again; each schedule's own rule says what is caught up.", "runbook schedule start", "Y"),
-        one_of=(("scheduler.silent", "scheduler.process_gone", "scheduler.runs_absent"), ("scheduler.runs_absent", "database.answers")), supports={"scheduler.runs_absent": 1, "scheduler.process_gone": 1}, mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
+        one_of=(("scheduler.silent", "scheduler.process_gone", "scheduler.runs_absent"), ("scheduler.runs_absent", "database.answers")), supports={"scheduler.runs_absent": 1, "scheduler.process_gone": 1}, excludes=("scheduler.at_a_run_before",), mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
     ),
     Cause(
         "dns-failure", "resolve", "Names cannot be resolved from this machine.",
@@ -393,8 +393,10 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "network-half-open", "connect", "Open connections hang, new ones work: something in between lost them.",
         _look("Restart what holds the dead connections; pools open new ones.", "runbook workers", "Y"),
-        needs=("database.opens_sessions",), one_of=(("workers.unacknowledged_data", "workers.polls_in_vain"),), supports={"workers.vanished": 1, "workers.process_alive": 1, "workers.silent_session_open": 1},
-        excludes=("workers.process_frozen", "workers.sessions_wait_for_a_lock"), mistaken_for=("database-hung", "openai-stalled"), level=2,
+        one_of=(("workers.unacknowledged_data", "workers.polls_in_vain", "links.reused_connections_hang"), ("database.opens_sessions", "openai.key_accepted", "wordpress.logs_in")),
+        supports={"workers.vanished": 1, "workers.process_alive": 1, "workers.silent_session_open": 1},
+        excludes=("workers.process_frozen", "workers.sessions_wait_for_a_lock", "openai.silent", "wordpress.silent"), explains=("openai-slow", "openai-stalled", "wordpress-slow-publish"),
+        mistaken_for=("database-hung", "openai-stalled"), level=2,
     ),
     Cause(
         "network-flapping", "connect", "Connections break in bursts, to several services at once.",

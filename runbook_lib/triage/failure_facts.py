@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.pipeline.failures import FAILURE_CLASSES, Fault
+from runbook_lib.pipeline.transport import REUSED_CONNECTION
 from runbook_lib.triage.attempts import (
     HOST_EXHAUSTED,
     NAME_UNRESOLVED,
     SOURCE,
     UNCLASSED,
+    WINDOW_SECONDS,
     Attempts,
     ClassSeen,
     class_of,
@@ -33,14 +36,17 @@ _NOT_A_FAILING = (
     "waiting_for_site",
 )
 FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
-# Of the newest attempts so many fail: it still goes on.
+# Of the newest attempts so many fail: it still goes on. Fewer strikes tell nothing about how often it strikes.
 NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
+BRIEF = timedelta(seconds=30)
 # So unlikely by chance, that failures are those of one worker or one category.
 CHANCE = 0.01
 FEWEST_UNRESOLVED = 3
 FEWEST_BROKEN, FEWEST_LATE = 4, 2
 BROKEN_SECONDS = 300.0
 _LATE = ("wordpress_outcome_unknown", "wordpress_timeout")
+_TIMED_OUT = ("openai_timeout", *_LATE)
+FEWEST_REUSED = 2
 _TOO_LATE = re.compile("within the deadline|timed out|time-?out", re.IGNORECASE)
 ERROR_CHARACTERS = 200
 SCOPE_SHARE = 0.8
@@ -78,7 +84,7 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
         words += _told(seen.rows[0])
         if not suffers and not seen.since_success:
             words += " All of their jobs are done: retries took it up."
-        holds = seen.going_on and (suffers or seen.since_success > 0)
+        holds = seen.going_on and (suffers or seen.since_success > 0) and not _is_brief(evidence, seen)  # fmt: skip
         yield Fact(f"failing.{name}", layer, holds, words, seen.attempts, {"of": seen.of, "low_percent": round(seen.low_percent, 1)},
                    SOURCE, symptom=True, severe=not seen.partial, subject=_struck(seen))  # fmt: skip
         yield Fact(
@@ -93,17 +99,15 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
 
 
 def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
-    """Whether jobs wait or ended because of it, or it still strikes many; not known counts as yes.
+    """Whether it still strikes, or jobs wait or ended because of it; not known counts as yes.
 
     A burst that retries took up is over: what came after it succeeded.
     """
     newest = attempts.recent[:NEWEST]
     strikes = sum(failed(row) and class_of(row) == seen.error_class for row in newest)
-    if (
-        newest
-        and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest)
-        and strikes >= FEWEST_STRIKES
-    ):
+    if strikes >= FEWEST_STRIKES and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest):
+        return True
+    if not seen.over and seen.attempts >= FEWEST_STRIKES:
         return True
     waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
     if waiting is None or ended is None:
@@ -111,6 +115,14 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
     return any(row.error_class == seen.error_class for row in waiting) or any(
         row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
     )
+
+
+def _is_brief(evidence: Evidence, seen: ClassSeen) -> bool:
+    """A pause of moments that a provider asked for once or twice, and that the workers keep."""
+    if seen.fault is not Fault.RATE or seen.attempts >= FEWEST_STRIKES:
+        return False
+    pauses = [row for row in evidence.rows.get("pauses", ()) if row.error_class == seen.error_class]
+    return not any(row.until is None or row.until - evidence.taken_at > BRIEF for row in pauses)
 
 
 def _told(row: Any) -> str:
@@ -218,10 +230,57 @@ def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterato
         f"{len(broken)} of the newest attempts lost their connection, to {' and '.join(sorted(parts)) or 'nobody'}.",
         len(broken), FEWEST_BROKEN, SOURCE, symptom=both,
     )  # fmt: skip
+    yield _no_server_errors(attempts, answered)
+    yield _without_category(evidence)
+    yield _reused_connections(attempts, answered)
     late = [row for row in attempts.failures if class_of(row) in _LATE and row.http_status is None and not _connection_broke(row)]  # fmt: skip
     yield Fact(
         "publishing.answers_late", "draft", len(late) >= FEWEST_LATE if answered else None,
         f"{len(late)} of the newest attempts waited for the site's answer in vain.", len(late), FEWEST_LATE, SOURCE,
+    )  # fmt: skip
+
+
+def _no_server_errors(attempts: Attempts, answered: bool) -> Fact:
+    """What is tried again like an overload need not be one: 409 and 425 are no errors of a server."""
+    seen = [row.http_status for row in attempts.failures if class_of(row) == "openai_overloaded" and row.http_status]  # fmt: skip
+    others = [status for status in seen if status < 500]
+    return Fact(
+        "failing.openai_without_server_error", "generate", len(others) * 2 > len(seen) if answered else None,
+        f"Of {len(seen)} refusals {len(others)} were no server errors: {', '.join(sorted({str(status) for status in others})) or 'none'}.",
+        len(others), len(seen), SOURCE,
+    )  # fmt: skip
+
+
+def _without_category(evidence: Evidence) -> Fact:
+    ended = [
+        row for row in evidence.rows.get("ended_in_error", ())
+        if row.error_class == "wordpress_category_missing" and (evidence.taken_at - row.newest).total_seconds() <= WINDOW_SECONDS
+    ]  # fmt: skip
+    jobs = sum(row.jobs for row in ended)
+    return Fact(
+        "jobs.ended_without_category", "draft", jobs >= FEWEST_LATE if "ended_in_error" in evidence.rows else None,
+        f"{jobs} jobs ended lately because the site lacks their category.", jobs, FEWEST_LATE, evidence.source("ended_in_error"),
+        subject={"category": ended[0].category} if ended else {},
+    )  # fmt: skip
+
+
+def _reused_connections(attempts: Attempts, answered: bool) -> Fact:
+    """Calls hang on connections that had served before, on new ones none does, and others succeed meanwhile.
+
+    What writes to the site always follows a question on the same connection, and tells nothing.
+    """
+    hung = [
+        row for row in attempts.failures
+        if class_of(row) in _TIMED_OUT and row.age_seconds <= BROKEN_SECONDS and "POST " not in (row.error or "")
+    ]  # fmt: skip
+    reused = [row for row in hung if REUSED_CONNECTION in (row.error or "")]
+    first = max((row.age_seconds for row in hung), default=0.0)
+    well = sum(row.status == "completed" and row.age_seconds < first for row in attempts.recent)
+    holds = len(reused) >= FEWEST_REUSED and len(reused) == len(hung) and well >= FEWEST_REUSED
+    return Fact(
+        "links.reused_connections_hang", "connect", holds if answered else None,
+        f"{len(reused)} calls got no answer on a connection that had served before, on a new one {len(hung) - len(reused)}; meanwhile {well} attempts succeeded.",
+        len(reused), FEWEST_REUSED, SOURCE, symptom=True, severe=True,
     )  # fmt: skip
 
 

@@ -371,14 +371,21 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
         "The fall-back category does not exist at the site.",
         symptom=True,
     )
-    names = checks.get("wordpress.category_names")
+    names = checks.get("wordpress.missed_categories")
     yield _fact(
         "wordpress.categories_absent",
         "draft",
         None if names is None or not names.answered else names.verdict != "ok",
         names,
-        "Categories that jobs name do not exist at the site.",
+        "Jobs ended because the site lacks their category, and it still does.",
+        subject=_first_absent(names),
+        symptom=True,
     )
+
+
+def _first_absent(check: Check | None) -> dict[str, str]:
+    absent = check.details.get("absent") if check else None
+    return {"category": absent[0]} if absent else {}
 
 
 def _names(evidence: Evidence) -> Iterator[Fact]:
@@ -403,7 +410,7 @@ def _names(evidence: Evidence) -> Iterator[Fact]:
 def _links(evidence: Evidence) -> Iterator[Fact]:
     """Connections that are taken and reset at once, at several services in the same second: one link."""
     looked = [
-        evidence.entrance.get("database.connection"), evidence.entrance.get("database.protocol"),
+        evidence.entrance.get("database.connection"), evidence.entrance.get("database.protocol"), evidence.entrance.get("database.login"),
         *(evidence.checks.get(f"{part}.connection") for part in ("openai", "wordpress")),
         evidence.checks.get("openai.api"), evidence.checks.get("wordpress.rest_api"),
     ]  # fmt: skip

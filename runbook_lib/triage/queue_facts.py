@@ -23,7 +23,7 @@ FEWEST_UNTOLD = 2
 SILENT_BY_CHANCE, FEWEST_DAYS = 1e-6, 7
 # Jobs that wait for one answer longer than that, and than three times what any took, hang.
 UNDER_WAY_SECONDS = 20.0
-HANGING_SECONDS, DEADLINE_MARGIN_SECONDS = 60.0, 30.0
+HANGING_SECONDS, PUBLISHING_SECONDS, DEADLINE_MARGIN_SECONDS = 60.0, 30.0, 30.0
 
 
 def queue_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
@@ -38,7 +38,9 @@ def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterat
         ("writing", "write_seconds", "generate", SLOWER_WRITING_SECONDS),
         ("publishing", "publish_seconds", "publish", SLOWER_PUBLISHING_SECONDS),
     ):
-        found = attempts.slower(column, more)
+        # How long a job has been at publishing is not told: its age counts from before it was written.
+        under_way = _under_way_seconds(evidence, "write") if stage == "writing" else ()
+        found = attempts.slower(column, more, under_way)
         slower = (
             found is not None
             and found[0] >= SLOWER_FACTOR * found[1]
@@ -52,6 +54,7 @@ def _durations(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterat
                    round(SLOWER_FACTOR * found[1], 2) if found else None, SOURCE)  # fmt: skip
     rows, source = evidence.rows.get("in_processing"), evidence.source("in_processing")
     yield _hanging(evidence, attempts)
+    yield _hanging_at_the_site(evidence, attempts)
     yield _goes_on(attempts)
     yield _under_way(evidence, attempts)
     limit = max(LONG_IN_PROCESSING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
@@ -192,6 +195,20 @@ def _hanging(evidence: Evidence, attempts: Attempts) -> Fact:
     )  # fmt: skip
 
 
+def _hanging_at_the_site(evidence: Evidence, attempts: Attempts) -> Fact:
+    """All that is being published is older than any attempt was, and none came back since."""
+    rows = [row for row in evidence.rows.get("in_processing", ()) if row.stage == "publish"]
+    ages = [row.age_seconds or 0.0 for row in rows]
+    limit = max(PUBLISHING_SECONDS, LONG_FACTOR * attempts.longest_seconds)
+    ended = any(row.age_seconds < min(ages, default=0.0) and row.stage == "publish" for row in attempts.all)  # fmt: skip
+    hang = len(ages) >= 2 and min(ages) > limit and not ended
+    return Fact(
+        "processing.all_hang_in_publish", "publish", hang if "in_processing" in evidence.rows else None,
+        f"All {len(ages)} jobs that are being published are longer at it than any was before, and none came back since." if hang else "Jobs come back from the site.",
+        round(min(ages, default=0.0), 1), round(limit, 1), evidence.source("in_processing"), symptom=True, severe=True,
+    )  # fmt: skip
+
+
 def _goes_on(attempts: Attempts) -> Fact:
     """Whether articles are written between the time-outs: then OpenAI answers some and not others."""
     late = [row for row in attempts.recent if failed(row) and class_of(row) == "openai_timeout"]
@@ -203,11 +220,17 @@ def _goes_on(attempts: Attempts) -> Fact:
     )  # fmt: skip
 
 
+def _under_way_seconds(evidence: Evidence, stage: str) -> list[float]:
+    """For how long living workers have had the jobs that are at a stage."""
+    alive = {row.worker for row in alive_workers(evidence)}
+    rows = evidence.rows.get("in_processing", ())
+    return [row.age_seconds or 0.0 for row in rows if row.stage == stage and row.worker in alive]
+
+
 def _under_way(evidence: Evidence, attempts: Attempts) -> Fact:
     """Several jobs that are written for longer than any was: they need not have ended to tell that it is slow."""
     limit = max(UNDER_WAY_SECONDS, 2 * attempts.longest_seconds)
-    alive = {row.worker for row in alive_workers(evidence)}
-    long = [row for row in evidence.rows.get("in_processing", ()) if row.stage == "write" and (row.age_seconds or 0) > limit and row.worker in alive]  # fmt: skip
+    long = [seconds for seconds in _under_way_seconds(evidence, "write") if seconds > limit]
     return Fact(
         "writing.under_way_longer", "generate", len(long) >= 2 if "in_processing" in evidence.rows else None,
         f"{len(long)} jobs are being written for more than twice as long as any took before.", len(long), 1, evidence.source("in_processing"), symptom=len(long) >= 2,

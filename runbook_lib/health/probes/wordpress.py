@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from runbook_lib.credentials.masking import one_line
 from runbook_lib.deadlines import Deadline
 from runbook_lib.health.checks import Check
 from runbook_lib.health.probes import Probe
@@ -36,8 +37,12 @@ def probe_wordpress(
     fallback_category: str | None = None,
     patience_seconds: float = ANSWER_SECONDS,
     slow_seconds: float | None = None,
+    missed_categories: Callable[[], Sequence[str]] | None = None,
 ) -> Probe:
-    """All steps for one site and user; reads only."""
+    """All steps for one site and user; reads only.
+
+    `missed_categories` gives, asked last, the categories that jobs ended for lack of: whether they are there now.
+    """
     if not (yield from reach_web("wordpress", url, "WORDPRESS_URL", min(5.0, patience_seconds))):
         return
     client = WordPressClient(url, user, app_password, deadline_seconds=patience_seconds)
@@ -48,6 +53,8 @@ def probe_wordpress(
         yield from _log_in(client, user, post_status)
         yield from _categories(client, fallback_category)
         yield _password_age(client)
+        if missed_categories is not None:
+            yield from _missed_categories(client, missed_categories())
     except _Stopped:
         return
     finally:
@@ -183,6 +190,31 @@ def _categories(client: WordPressClient, fallback: str | None) -> Probe:
         found,
         source=source,
         next=None if found else "Make the category, or correct RUNBOOK_FALLBACK_CATEGORY.",
+    )
+
+
+def _missed_categories(client: WordPressClient, names: Sequence[str]) -> Probe:
+    name, source = "wordpress.missed_categories", "GET categories"
+    try:
+        absent = [each for each in names if client.category_id(each, _within()) is None]
+    except JobFailed as error:
+        yield _from_failure(name, error, source)
+        return
+    told = ", ".join(repr(one_line(each, 80)) for each in absent)
+    yield Check(
+        name,
+        "critical" if absent else "ok",
+        f"Jobs ended within a day because the site has no category {told}, and it still has none."
+        if absent
+        else "No category that jobs ended for lack of is missing now.",
+        len(absent),
+        "categories",
+        0,
+        source,
+        next="Make the category, or give its jobs another: `runbook changes plan jobs.use_category -p missing=…`."
+        if absent
+        else None,
+        details={"absent": [one_line(each, 80) for each in absent]},
     )
 
 
