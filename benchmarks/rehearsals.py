@@ -51,7 +51,7 @@ EVIDENCE = figures.RESULTS / "evidence"
 PAGE = figures.RESULTS / "rehearsals.html"
 SEEDS, PARALLEL = 5, 2
 # Faults of which a part, or a milder form, must be told as well, with how hard they strike.
-PARTIAL = (("rate-limit", 0.3), ("rate-limit", 0.6), ("overloaded", 0.6), ("category", 0.6))  # fmt: skip
+PARTIAL = (("rate-limit", 0.6), ("overloaded", 0.6), ("category", 0.6))  # fmt: skip
 # Of these fewer seeds are enough for their bars: half an hour is to be enough for all of it.
 MOST_SEEDS = {
     "compound": 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from fault_server import refused_port
+from running_lab import Lab
 from running_sandbox import RunningSandbox
 
 from runbook_lib.database import Database
@@ -376,3 +378,32 @@ def test_a_newcomer_goes_from_the_alert_to_the_record(
             practice.take_down(left)
         shutil.rmtree(Path(begun["home"]), ignore_errors=True)
     assert records.last_proven(database)["emergency/system_down"]["actor"] == "ana"
+
+
+@pytest.mark.long
+def test_the_notebooks_of_a_practice_are_stepped_through_in_jupyterlab_over_its_system(
+    home: Path,
+) -> None:
+    """As an engineer does it: the lab of the practice, a kernel, and the cell that asks triage."""
+    if practice.under_way() is not None:
+        pytest.skip("somebody practises here")
+    environment = {**os.environ, "RUNBOOK_HOME": str(home), "RUNBOOK_ENV_FILE": ""}
+    status, begun = rehearse(environment, "quota", "--json")
+    assert status == 0, begun
+    command = [sys.executable, "-m", "runbook_lib.cli", "rehearse", "do", "lab", "--no-browser", "--port", "18889"]  # fmt: skip
+    with subprocess.Popen(command, cwd=PROJECT_DIRECTORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        try:
+            opened = Lab(Settings(runbook_home=Path(begun["home"])))
+            notebook = json.loads(
+                (PROJECT_DIRECTORY / "notebooks/emergency/system_down.ipynb").read_text()
+            )
+            cells = [each for each in notebook["cells"] if each["cell_type"] == "code"]
+            source = "\n".join("".join(each["source"]) for each in cells[:3])
+            shown = opened.execute("notebooks/emergency/system_down.ipynb", cells[0]["id"], source)
+            assert "openai-quota-exhausted" in shown
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+            if (left := practice.under_way()) is not None:
+                practice.take_down(left)
+            shutil.rmtree(Path(begun["home"]), ignore_errors=True)

@@ -30,7 +30,7 @@ WRITING = re.compile(r"\b(INSERT INTO|UPDATE\s+\w+\s+(AS\s+\w+\s+)?SET|DELETE FR
 # They need more than reading by what they are: a lock of ours, a function that writes, another's catalogue.
 GIVEN_UP_SECONDS = 60
 BIND = re.compile(r"%[(]\w+[)]s")
-NOT_READING = re.compile(r"make_job_runs_partitions|drop_repeated|advisory|set_config|pg_notify|nextval|\bvault\.|pg_cancel|pg_terminate|pg_ls_waldir|pg_stat_reset")  # fmt: skip
+NOT_READING = re.compile(r"make_job_runs_partitions|drop_repeated|advisory|set_config|pg_notify|nextval|\bvault\.|pg_cancel|pg_terminate|pg_ls_waldir|pg_stat_reset|pg_reload_conf")  # fmt: skip
 
 
 def granted(database: Database, make_role: MakeRole, purpose: str) -> Database:

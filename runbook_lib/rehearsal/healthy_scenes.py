@@ -136,6 +136,23 @@ def _absorbed(provider: str, kind: str, strikes: tuple[int, int], **options: obj
     return stage
 
 
+def _one_just_now(kind: str, **options: object) -> Arrange:
+    """The newest attempt failed, and will be tried again: the first of many, or the only one."""
+
+    @contextmanager
+    def stage(scene: Scene, chance: random.Random) -> Iterator[None]:
+        before = chance.randint(3, 8)
+        with scene.working(concurrency=1):
+            scene.add(before)
+            scene.until(lambda: scene.completed() >= before, "some are published")
+            scene.control.set_fault("openai", kind, count=1, **options)
+            scene.add(1)
+            scene.until(lambda: scene.failures() >= 1, "one failed")
+            yield
+
+    return stage
+
+
 @contextmanager
 def _few_jobs_one_failed(scene: Scene, chance: random.Random) -> Iterator[None]:
     """Three jobs today, and one of them ended in error."""
@@ -379,6 +396,8 @@ HEALTHY: Mapping[str, HealthyScene] = {
         HealthyScene("planned-maintenance", _planned_maintenance),
         HealthyScene("rate-limits-absorbed", _absorbed("openai", "rate_limit", (3, 6), retry_after=1)),
         HealthyScene("overload-absorbed", _absorbed("openai", "overloaded", (2, 4))),
+        HealthyScene("rate-limited-just-now", _one_just_now("rate_limit", retry_after=8)),
+        HealthyScene("overloaded-just-now", _one_just_now("overloaded")),
         HealthyScene("network-blip", _absorbed("openai", "reset", (1, 2), path="chat")),
         HealthyScene("site-blip", _absorbed("wordpress", "database_error", (1, 2))),
         HealthyScene("idle-pooled-connections", _idle_pool),

@@ -26,6 +26,7 @@ UNREACHABLE_HOST = "does-not-exist.invalid"
 _LONG_LEASE_SECONDS = 120
 _SILENT_SECONDS = 16.0
 _CONNECTION_LIVES_SECONDS = 1.0
+_FEWEST_BROKEN, _BURSTS_SECONDS = 5, 4.0
 _TRUSTED = "REQUESTS_CA_BUNDLE"
 
 
@@ -96,7 +97,7 @@ def _half_open_to_openai(scene: Scene) -> Iterator[None]:
         yield
 
 
-def _flapping(share: float = 1.0, *, jobs: int = 60, period_seconds: float = 4.0) -> Stage:
+def _flapping(share: float = 1.0, *, jobs: int = 300, period_seconds: float = 4.0) -> Stage:
     """For a third of each period connections to everything are reset: all of them, or a share."""
 
     @contextmanager
@@ -114,12 +115,14 @@ def _flapping(share: float = 1.0, *, jobs: int = 60, period_seconds: float = 4.0
 
 
 def _both_unreachable_at_times(scene: Scene) -> bool:
-    """Attempts failed at either provider because a connection broke, and others went well meanwhile."""
-    return (
-        scene.failed_as("openai_unreachable") >= 1
-        and int(scene.asked(_SQL["failed_at_the_site"], since=scene.begun)) >= 1
-        and scene.completed() >= 3
-    )
+    """Attempts failed at either provider because a connection broke, in more than one burst, and others went
+    well meanwhile: a single burst is a blip, which retries take up."""
+    broken = scene.asked_row(_SQL["broken_connections"], since=scene.begun)
+    return bool(
+        broken.at_openai >= 1 and broken.at_the_site >= 1
+        and broken.at_openai + broken.at_the_site >= _FEWEST_BROKEN
+        and broken.between_seconds >= _BURSTS_SECONDS and scene.completed() >= 3
+    )  # fmt: skip
 
 
 # certificates
@@ -159,7 +162,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault("half-open-database", ("network-half-open",), _half_open_to_the_database, _worker_is_silent, own_workers=True),
     Fault("half-open-openai", ("network-half-open",), _half_open_to_openai, failed_as("openai_timeout", 2), own_workers=True),
     Fault("flapping", ("network-flapping",), _flapping(), _both_unreachable_at_times, own_workers=True),
-    Fault("flapping-third", ("network-flapping",), _flapping(0.3, jobs=120, period_seconds=3.0), _both_unreachable_at_times, own_workers=True),
-    Fault("flapping-tenth", ("network-flapping",), _flapping(0.1, jobs=200, period_seconds=1.5), _both_unreachable_at_times, own_workers=True),
+    Fault("flapping-third", ("network-flapping",), _flapping(0.3, jobs=400, period_seconds=3.0), _both_unreachable_at_times, own_workers=True),
+    Fault("flapping-tenth", ("network-flapping",), _flapping(0.1, jobs=800, period_seconds=1.5), _both_unreachable_at_times, own_workers=True),
     Fault("certificate", ("wordpress-certificate-expired",), _expired_certificate, failed_as("wordpress_certificate_invalid"), own_workers=True),
 )  # fmt: skip

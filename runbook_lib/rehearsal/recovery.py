@@ -32,14 +32,14 @@ from runbook_lib.rehearsal.laboratory import CATEGORIES, Laboratory
 from runbook_lib.rehearsal.scene import Scene, environment_of
 from runbook_lib.rehearsal.surroundings import surroundings
 from runbook_lib.rehearsal.trials import SETTLE_SECONDS, STAGING_SECONDS
-from runbook_lib.settings import load_settings
+from runbook_lib.settings import Settings, load_settings
 from runbook_lib.triage.causes import BY_ID
 from runbook_lib.triage.diagnosis import diagnose_context
 
 _SQL = load("rehearsal_recovery")
 RECOVERED_WITHIN_SECONDS = 120.0
 ENDS_SOON_SECONDS = 60.0
-NOTHING_DONE = "nothing was done"
+NOTHING_DONE, UNTREATED = "nothing was done", "untreated"
 # So long the action alone has, where it is the remedy.
 ALONE_SECONDS = 15.0
 SETTLED_WITHIN_SECONDS = 60.0
@@ -69,9 +69,10 @@ class Recovery:
 
     @property
     def well(self) -> bool:
-        """Jobs flow again, and the action had its part in it: where triage did not name the cause, none was taken."""
+        """Jobs flow again, none lost, none doubled, after the action for a cause that was named. That action may be
+        none: what workers do by themselves needs nobody, and the only worker is not drained."""
         flows = self.seconds is not None and not self.lost and not self.doubled
-        return flows and self.outcome != NOTHING_DONE
+        return flows and (self.cause in self.named or self.outcome == UNTREATED)
 
     def as_dictionary(self) -> dict[str, Any]:
         return {**asdict(self), "well": self.well}
@@ -101,6 +102,7 @@ def recover(
             if not fault.own_workers:
                 stack.enter_context(scene.working())
             staged = stack.enter_context(ExitStack())
+            staged.callback(_set_back, scene, scene.settings, scene.looking)
             staged.enter_context(fault.stage(scene))
             scene.until(lambda: fault.shows(scene), "the fault takes hold", STAGING_SECONDS)
             time.sleep(SETTLE_SECONDS)
@@ -114,7 +116,7 @@ def _recover(
     scene: Scene, fault: Fault, stack: ExitStack, staged: ExitStack, treated: bool
 ) -> Recovery:
     kind = BY_ID[fault.truth[0]].action.change
-    named, outcome = _act(scene, fault.truth[0]) if treated else ((), "untreated")
+    named, outcome = _act(scene, fault.truth[0]) if treated else ((), UNTREATED)
     began = time.monotonic()
     scene.add(FRESH_JOBS, topic=FRESH_TOPIC, category=CATEGORIES[1])
     alone = kind not in BRAKES and _flows_within(scene, ALONE_SECONDS)
@@ -130,6 +132,11 @@ def _recover(
         fault.name, fault.truth[0], named, kind, outcome, not alone, resumed and not alone,
         None if seconds is None else round(seconds, 1), left, lost, len(doubled_posts(scene.control)),
     )  # fmt: skip
+
+
+def _set_back(scene: Scene, settings: Settings, looking: Settings) -> None:
+    """The addresses and keys from before the fault: whoever repairs it sees to that, too."""
+    scene.settings, scene.looking = settings, looking
 
 
 def _resume_long_pauses(scene: Scene) -> bool:

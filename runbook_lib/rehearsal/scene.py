@@ -99,9 +99,13 @@ class Scene:
         with self.database.transaction() as transaction:
             return transaction.value(statement, **parameters)
 
-    def counts(self) -> Any:
+    def asked_row(self, statement: Statement, **parameters: Any) -> Any:
+        """The first row of it."""
         with self.database.transaction(read_only=True) as transaction:
-            return transaction.row(_SQL["counts"])
+            return transaction.row(statement, **parameters)
+
+    def counts(self) -> Any:
+        return self.asked_row(_SQL["counts"])
 
     def failed_as(self, error_class: str) -> int:
         return int(self.value("failed_as", error_class=error_class, since=self.begun))

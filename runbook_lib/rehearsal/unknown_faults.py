@@ -5,6 +5,8 @@ The right answer is `unknown`, with one of the layers, and no name. All of them 
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,15 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from runbook_lib.database.statements import Statement, load
-from runbook_lib.rehearsal.faults import Fault, Stage, failed_as, failures, sandbox_fault
+from runbook_lib.rehearsal import programs
+from runbook_lib.rehearsal.faults import (
+    Fault,
+    Stage,
+    failed_as,
+    failures,
+    sandbox_fault,
+    seen_to_work,
+)
 from runbook_lib.rehearsal.scene import Scene
 
 _SQL = load("rehearsal_unknown")
@@ -73,6 +83,41 @@ def _rows_hidden(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
+def _standby_missing(scene: Scene) -> Iterator[None]:
+    """The server waits with each commit for a standby that is gone."""
+    assert scene.server is not None
+    server = scene.server
+    scene.execute(_SQL["commits_wait_for_standbys"])
+    with scene.working():
+        seen_to_work(scene)
+        scene.add(4)
+        server.outside_transactions(_SQL["name_a_standby"])
+        server.outside_transactions(_SQL["read_the_configuration"])
+        try:
+            yield
+        finally:
+            server.outside_transactions(_SQL["name_no_standby"])
+            server.outside_transactions(_SQL["read_the_configuration"])
+
+
+def _commits_wait(scene: Scene) -> bool:
+    waited = (scene.value("now") - scene.begun).total_seconds() >= IDLE_SECONDS
+    return waited and scene.ask(_SQL["sessions_that_wait_for_a_standby"]) > 0
+
+
+@contextmanager
+def _worker_out_of_files(scene: Scene) -> Iterator[None]:
+    """The worker's process may open no file and no connection any more; those that it has stay."""
+    with scene.worker_process() as process:
+        programs.wait_until_registered(scene, process)
+        # Its connections to the providers are opened with its first job.
+        open_now = len(os.listdir(f"/proc/{process.pid}/fd"))
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (open_now, open_now))
+        scene.add(6)
+        yield
+
+
+@contextmanager
 def _tls_refused_by_openai(scene: Scene) -> Iterator[None]:
     """The address says https, and what answers there does not speak it."""
     scene.move(openai_base_url=str(scene.settings.openai_base_url).replace("http://", "https://"))
@@ -107,6 +152,7 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         (Fault("teapot-model", (), _answers("openai", 418, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
         (Fault("garbled-answers", (), sandbox_fault("openai", "garbled_json", path="chat"), failures(3)), (*_GENERATE, "data")),
         (Fault("resets", (), sandbox_fault("openai", "reset", path="chat"), failed_as("openai_unreachable", 3)), (*_GENERATE, "connect")),
+        (Fault("conflict-model", (), _answers("openai", 409, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
         # what stands in between
         (Fault("gateway-refuses-posts", (), _answers("openai", 405, body="json", path="chat"), failures(3)), (*_GENERATE, "connect", "configuration")),
         (Fault("no-tls-at-openai", (), _tls_refused_by_openai, failures(3), own_workers=True), (*_GENERATE, "connect", "configuration")),
@@ -118,7 +164,13 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         (Fault("site-refuses-posts", (), _answers("wordpress", 400, body="json", method="POST"), failures(3)), _DRAFT),
         (Fault("upload-limit", (), _answers("wordpress", 413, body="html", method="POST"), failures(3)), (*_DRAFT, "data")),
         (Fault("captcha-on-posts", (), sandbox_fault("wordpress", "html", method="POST"), failures(3)), (*_DRAFT, "connect", "configuration")),
+        (Fault("site-cannot-store", (), _answers("wordpress", 507, body="html", method="POST"), failures(3)), _DRAFT),
+        (Fault("site-says-yes-to-nothing", (), _answers("wordpress", 200, body="json", method="POST"), failures(3)), _DRAFT),
+        # the worker's host
+        (Fault("worker-out-of-files", (), _worker_out_of_files, failures(3), own_workers=True), ("workers", "connect", "generate")),
         # the database
+        (Fault("standby-missing", (), _standby_missing, _commits_wait, own_workers=True, needs_own_server=True), ("record", "claim", "query", "workers")),
+        (Fault("runs-trigger-raises", (), _changed(_SQL["runs_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish", "claim")),
         (Fault("audit-raises", (), _changed(_SQL["audit_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish")),
         (Fault("trigger-sleeps", (), _changed(_SQL["slow_trigger"]), _nothing_is_done), ("claim", "query", "record", "workers")),
         (Fault("rule-swallows-updates", (), _changed(_SQL["rule_that_swallows_updates"]), _nothing_is_done), ("claim", "query", "record", "workers")),

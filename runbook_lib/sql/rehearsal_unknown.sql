@@ -68,3 +68,34 @@ SET started_at = started_at - make_interval(mins => %(minutes)s + 60);
 INSERT INTO content_jobs (topic, category, source, created_at, updated_at)
 SELECT 'How to keep plant ' || number, 'News', 'rehearsal', now() - make_interval(mins => %(minutes)s), now() - make_interval(mins => %(minutes)s)
 FROM generate_series(1, %(count)s) AS number;
+
+-- name: runs_trigger_that_raises
+-- Somebody's audit refuses every attempt that is recorded.
+CREATE FUNCTION audit_runs() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    RAISE EXCEPTION 'audit: runs are closed for this month' USING ERRCODE = 'P0001';
+END
+$function$;
+CREATE TRIGGER audit_runs BEFORE INSERT ON job_runs FOR EACH ROW EXECUTE FUNCTION audit_runs();
+
+-- name: commits_wait_for_standbys
+-- From the next session on a commit waits for the standbys that the server names.
+ALTER ROLE CURRENT_USER SET synchronous_commit = 'on';
+
+-- name: name_a_standby
+-- A standby that is not there.
+ALTER SYSTEM SET synchronous_standby_names = 'gone_with_its_host';
+
+-- name: name_no_standby
+-- None any more.
+ALTER SYSTEM RESET synchronous_standby_names;
+
+-- name: read_the_configuration
+-- The server reads its files again.
+SELECT pg_reload_conf();
+
+-- name: sessions_that_wait_for_a_standby
+-- How many commits wait for a standby's receipt.
+SELECT count(*)
+FROM pg_stat_activity
+WHERE wait_event = 'SyncRep';
