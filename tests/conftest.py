@@ -112,7 +112,8 @@ class Server:
     def new_database(self, template: str = "template0") -> Iterator[str]:
         """The name of a database that is dropped at the end."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self.execute("CREATE DATABASE {} TEMPLATE {}", name, template)
+        # Copying the files of a small template takes a third of the time of writing it to the log.
+        self.execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, template)
         try:
             yield name
         finally:
