@@ -166,7 +166,8 @@ def test_plain_permalinks_publish_as_well(pipeline: Pipeline) -> None:
 
 def test_posts_are_unpublished_and_come_back(pipeline: Pipeline) -> None:
     pipeline.add(5)
-    assert pipeline.work() == 0
+    # A busy machine's WordPress may let an answer wait for too long: that job is done a moment later.
+    pipeline.work_until_done()
     for kind in (posts.Unpublish, posts.Restore):
         changes.register(kind(pipeline.open_site))
     plan = changes.plan(pipeline.database, "posts.unpublish", {"since": "1h"}, actor="ana")
