@@ -10,8 +10,8 @@ from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact, rounded
 
-# A refusal that lasts is told again before that.
-LASTS_SECONDS = 3 * TELL_AGAIN_SECONDS
+# A refusal that lasts is told again before that; where others succeed meanwhile, that is waited for no longer.
+LASTS_SECONDS, AGAIN_SECONDS = 3 * TELL_AGAIN_SECONDS, TELL_AGAIN_SECONDS + 5.0
 # Statements of a worker take moments.
 HELD_UP_SECONDS = 5.0
 # What a statement waits for that is neither work nor somebody's lock: a standby, a pause, another process.
@@ -26,18 +26,23 @@ def write_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
 
 def _refused(evidence: Evidence, attempts: Attempts) -> Fact:
     rows, source = evidence.rows.get("refused_statements"), evidence.source("refused_statements")
-    ended = {row.worker: row.execution_time for row in reversed(attempts.all)}
     wanted = bool(evidence.rows.get("waiting") or evidence.rows.get("in_processing"))
-    lasting = [
-        row for row in rows or ()
-        if row.age_seconds <= LASTS_SECONDS and not (row.worker in ended and ended[row.worker] > row.occurred_at)
-    ]  # fmt: skip
+    lasting = [row for row in rows or () if _lasts(row, attempts)]
     holds = None if rows is None else bool(lasting) and wanted
     words = _what(lasting[0]) if lasting else "No worker says that a statement of it is refused."
     return Fact(
         "database.statements_refused", "record", holds, words, [row.sqlstate for row in lasting][:5], [], source,
         symptom=True, severe=True, subject={"worker": lasting[0].worker} if lasting else {},
     )  # fmt: skip
+
+
+def _lasts(row: Any, attempts: Attempts) -> bool:
+    """Until an attempt of that worker ended, or others complete theirs and it says so no more."""
+    since = [each for each in attempts.all if each.execution_time > row.occurred_at]
+    if any(each.worker == row.worker for each in since):
+        return False
+    others = any(each.status == "completed" for each in since)
+    return bool(row.age_seconds <= (AGAIN_SECONDS if others else LASTS_SECONDS))
 
 
 def _what(row: Any) -> str:
