@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import psycopg2
 import pytest
 from test_worker import QUICK, Running, add, done, jobs, options, rows, runs, wait_until, work
@@ -10,7 +13,10 @@ from runbook_lib.database.connection import Database
 from runbook_lib.health.context import open_context
 from runbook_lib.pipeline.refusals import refused_statement
 from runbook_lib.settings import Settings
+from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.diagnosis import diagnose_context
+from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.write_facts import write_facts
 
 DETACHED = """
 DO $$
@@ -95,3 +101,26 @@ def test_what_is_told_of_a_refusal_holds_no_row(database: Database) -> None:
     assert event.details["sqlstate"] == "23514"
     assert event.details["relation"] == "content_jobs"
     assert "secret" not in f"{event.message} {event.details}"
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "ended_by", "lasts"),
+    [(10, None, True), (80, None, True), (100, None, False), (10, "the other", True), (40, "the other", False), (10, "it", False)],
+)  # fmt: skip
+def test_a_refusal_is_over_when_its_worker_ends_an_attempt_or_others_do_and_it_is_not_told_again(
+    seconds_ago: float, ended_by: str | None, lasts: bool
+) -> None:
+    now = datetime(2026, 5, 20, 12, tzinfo=UTC)
+    said = SimpleNamespace(
+        worker="it", occurred_at=now - timedelta(seconds=seconds_ago), message="refused", sqlstate="P0001",
+        relation=None, within=None, age_seconds=float(seconds_ago),
+    )  # fmt: skip
+    ended = [
+        SimpleNamespace(
+            worker=ended_by, status="completed", execution_time=now - timedelta(seconds=1), error=None, error_class=None,
+            age_seconds=1.0, job_id="a", stage="publish", category=None, model=None,
+        )
+    ]  # fmt: skip
+    evidence = Evidence(rows={"refused_statements": [said], "waiting": [said], "worker_sessions": []})  # fmt: skip
+    refused, _ = write_facts(evidence, Attempts(ended if ended_by else []))
+    assert refused.holds is lasts
