@@ -129,30 +129,42 @@ class Attempts:
         rows = [self.recent[place] for place in places]
         # Of what ran since the first of them; what ran before tells how usual they were.
         begun = self.recent[: places[-1] + 1]
-        share = rate(len(rows), len(begun), z=ONE_SIDED_95)
-        of_all = rate(len(rows), len(self.recent), z=ONE_SIDED_95)
+        low = rate(len(rows), len(begun), z=ONE_SIDED_95).low_percent or 0.0
         before = sum(failed(row) and class_of(row) == name for row in self.earlier)
         before_percent = 100 * before / len(self.earlier) if self.earlier else 0.0
-        low = share.low_percent or 0.0
         since = [row for row in self._since_success(name) if failed(row) and class_of(row) == name]
-        known = FAILURE_CLASSES.get(name)
-        of_a_provider = known is not None and known.fault in (Fault.PROVIDER, Fault.RATE)
+        fault = FAILURE_CLASSES[name].fault if name in FAILURE_CLASSES else None
+        of_a_provider = fault in (Fault.PROVIDER, Fault.RATE)
         in_a_row = bool(since) if of_a_provider else len(since) >= FEWEST_IN_A_ROW
-        jobs = len({row.job_id for row in rows})
-        passing = known is not None and known.fault is Fault.PASSING
-        most_percent = PASSING_SHARE_PERCENT if passing else SHARE_PERCENT
-        many = len(rows) >= FEWEST_FAILURES and jobs >= FEWEST_JOBS and low > most_percent
-        certain = len(rows) >= CERTAIN_FAILURES and jobs >= CERTAIN_JOBS and (of_all.low_percent or 0.0) >= CERTAIN_PERCENT  # fmt: skip
-        chance = unlikely_alone(len(rows), len(begun), before, len(self.earlier) + len(self.recent) - len(begun))  # fmt: skip
-        asked_to_wait = known is not None and known.fault is Fault.RATE
-        sudden = asked_to_wait and len(rows) >= CERTAIN_FAILURES and jobs >= CERTAIN_JOBS and chance < SUDDEN_CHANCE  # fmt: skip
         within = _all_within(rows, begun)
-        shared = ((many or certain or sudden) and low > before_percent) or within is not None
+        more = low > before_percent and self._is_no_chance(rows, begun, low, before, fault)
+        shared = more or within is not None
         return ClassSeen(
-            name, len(rows), len(begun), jobs, len({row.worker for row in rows}), low, before_percent,
+            name, len(rows), len(begun), len({row.job_id for row in rows}), len({row.worker for row in rows}), low, before_percent,
             min(row.execution_time for row in rows), max(row.execution_time for row in rows),
             len(since), in_a_row or shared, shared and not in_a_row, _is_over(places), within, tuple(rows),
         )  # fmt: skip
+
+    def _is_no_chance(
+        self,
+        rows: Sequence[Any],
+        begun: Sequence[Any],
+        low: float,
+        before: int,
+        fault: Fault | None,
+    ) -> bool:
+        """Whether so many failures of a class are more than now and then one: a share since the first of them, a
+        large share of all, or a few requests to wait where there were none."""
+        jobs = len({row.job_id for row in rows})
+        least_percent = PASSING_SHARE_PERCENT if fault is Fault.PASSING else SHARE_PERCENT
+        if len(rows) >= FEWEST_FAILURES and jobs >= FEWEST_JOBS and low > least_percent:
+            return True
+        if len(rows) < CERTAIN_FAILURES or jobs < CERTAIN_JOBS:
+            return False
+        of_all = rate(len(rows), len(self.recent), z=ONE_SIDED_95).low_percent or 0.0
+        others = len(self.earlier) + len(self.recent) - len(begun)
+        sudden = unlikely_alone(len(rows), len(begun), before, others) < SUDDEN_CHANCE
+        return of_all >= CERTAIN_PERCENT or (fault is Fault.RATE and sudden)
 
     def _since_success(self, name: str) -> list[Any]:
         """The attempts after the last one that got past the stage at which this class fails."""
