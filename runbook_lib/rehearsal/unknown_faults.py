@@ -61,7 +61,7 @@ def _asked_often(scene: Scene, times: int = 4) -> bool:
 
 def _written_and_not_done(scene: Scene) -> bool:
     """Whether articles were written, or even published, and no job is done."""
-    return scene.completed() == 0 and (_asked_often(scene) or len(scene.control.posts()) >= 3)
+    return scene.completed() == 0 and (_asked_often(scene) or len(scene.control.posts()) >= 2)
 
 
 @contextmanager
