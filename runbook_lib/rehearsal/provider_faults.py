@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runbook_lib.rehearsal.faults import Fault, Stage, failed_as, sandbox_fault
+from runbook_lib.rehearsal.faults import Fault, Shows, Stage, failed_as, sandbox_fault
 from runbook_lib.rehearsal.scene import Scene
 
 SLOW_SECONDS = 6.0
@@ -25,8 +25,11 @@ def slow_model(scene: Scene) -> Iterator[None]:
         scene.control.clear_faults(fault_id=number)
 
 
-def _written_slowly(scene: Scene) -> bool:
-    return bool(scene.value("written_slowly", since=scene.begun, seconds=SLOW_SECONDS) >= 3)
+def written_slowly(seconds: float) -> Shows:
+    """Whether articles took at least so long."""
+    return lambda scene: bool(
+        scene.value("written_slowly", since=scene.begun, seconds=seconds) >= 3
+    )
 
 
 def _category_deleted(*, jobs: int, others: int) -> Stage:
@@ -52,7 +55,7 @@ OPENAI_FAULTS: tuple[Fault, ...] = (
     Fault("overloaded", ("openai-overloaded",), sandbox_fault("openai", "overloaded"), failed_as("openai_overloaded", 4)),
     Fault("overloaded-half", ("openai-overloaded",), sandbox_fault("openai", "overloaded", probability=0.5, jobs=16), failed_as("openai_overloaded", 4)),
     Fault("overloaded-third", ("openai-overloaded",), sandbox_fault("openai", "overloaded", probability=0.3, jobs=24), failed_as("openai_overloaded", 4)),
-    Fault("slow-model", ("openai-slow",), slow_model, _written_slowly, own_workers=True),
+    Fault("slow-model", ("openai-slow",), slow_model, written_slowly(SLOW_SECONDS), own_workers=True),
     Fault("black-hole-model", ("openai-stalled",), sandbox_fault("openai", "black_hole"), failed_as("openai_timeout")),
     Fault("cut-articles", ("openai-silent-bad-answers",), sandbox_fault("openai", "truncated"), failed_as("content_truncated", 3)),
     Fault("empty-answers", ("openai-silent-bad-answers",), sandbox_fault("openai", "null_content"), failed_as("content_empty", 3)),

@@ -35,7 +35,7 @@ IDLE_SECONDS = 6.0
 ONSET_MINUTES = 10
 
 
-def _changed(statement: Statement, *, jobs: int = 6) -> Stage:
+def changed(statement: Statement, *, jobs: int = 6) -> Stage:
     """Somebody changed the database some minutes ago; since then jobs come in, and none is done."""
 
     @contextmanager
@@ -48,7 +48,7 @@ def _changed(statement: Statement, *, jobs: int = 6) -> Stage:
     return stage
 
 
-def _nothing_is_done(scene: Scene) -> bool:
+def nothing_is_done(scene: Scene) -> bool:
     """Whether jobs wait, workers have had time to take them, and none was done."""
     tried = (scene.value("now") - scene.begun).total_seconds() >= IDLE_SECONDS
     return tried and scene.completed() == 0
@@ -135,7 +135,7 @@ def _tls_refused_by_the_site(scene: Scene) -> Iterator[None]:
         yield
 
 
-def _answers(provider: str, status: int, **options: Any) -> Stage:
+def answers(provider: str, status: int, **options: Any) -> Stage:
     return sandbox_fault(provider, "status", status=status, **options)
 
 
@@ -149,33 +149,33 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         # OpenAI
         (Fault("model-gone", (), sandbox_fault("openai", "model_not_found"), failed_as("openai_model_not_found")), (*_GENERATE, "configuration")),
         (Fault("country-refused", (), sandbox_fault("openai", "permission_denied"), failed_as("openai_permission_denied")), (*_GENERATE, "log in")),
-        (Fault("teapot-model", (), _answers("openai", 418, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
+        (Fault("teapot-model", (), answers("openai", 418, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
         (Fault("garbled-answers", (), sandbox_fault("openai", "garbled_json", path="chat"), failures(3)), (*_GENERATE, "data")),
         (Fault("resets", (), sandbox_fault("openai", "reset", path="chat"), failed_as("openai_unreachable", 3)), (*_GENERATE, "connect")),
-        (Fault("conflict-model", (), _answers("openai", 409, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
+        (Fault("conflict-model", (), answers("openai", 409, body="json", path="chat"), failures(3)), (*_GENERATE, "configuration")),
         # what stands in between
-        (Fault("gateway-refuses-posts", (), _answers("openai", 405, body="json", path="chat"), failures(3)), (*_GENERATE, "connect", "configuration")),
+        (Fault("gateway-refuses-posts", (), answers("openai", 405, body="json", path="chat"), failures(3)), (*_GENERATE, "connect", "configuration")),
         (Fault("no-tls-at-openai", (), _tls_refused_by_openai, failures(3), own_workers=True), (*_GENERATE, "connect", "configuration")),
         (Fault("no-tls-at-the-site", (), _tls_refused_by_the_site, failures(1), own_workers=True), (*_DRAFT, "connect", "configuration")),
         # WordPress
         (Fault("garbled-site", (), sandbox_fault("wordpress", "garbled_json", method="POST"), failures(3)), _DRAFT),
         (Fault("no-app-passwords", (), sandbox_fault("wordpress", "no_application_passwords"), failures(1)), ("log in", *_DRAFT)),
         (Fault("site-changes-posts", (), sandbox_fault("wordpress", "answer_differs", fields={"title": "another"}), failures(3)), _DRAFT),
-        (Fault("site-refuses-posts", (), _answers("wordpress", 400, body="json", method="POST"), failures(3)), _DRAFT),
-        (Fault("upload-limit", (), _answers("wordpress", 413, body="html", method="POST"), failures(3)), (*_DRAFT, "data")),
+        (Fault("site-refuses-posts", (), answers("wordpress", 400, body="json", method="POST"), failures(3)), _DRAFT),
+        (Fault("upload-limit", (), answers("wordpress", 413, body="html", method="POST"), failures(3)), (*_DRAFT, "data")),
         (Fault("captcha-on-posts", (), sandbox_fault("wordpress", "html", method="POST"), failures(3)), (*_DRAFT, "connect", "configuration")),
-        (Fault("site-cannot-store", (), _answers("wordpress", 507, body="html", method="POST"), failures(3)), _DRAFT),
-        (Fault("site-says-yes-to-nothing", (), _answers("wordpress", 200, body="json", method="POST"), failures(3)), _DRAFT),
+        (Fault("site-cannot-store", (), answers("wordpress", 507, body="html", method="POST"), failures(3)), _DRAFT),
+        (Fault("site-says-yes-to-nothing", (), answers("wordpress", 200, body="json", method="POST"), failures(3)), _DRAFT),
         # the worker's host
         (Fault("worker-out-of-files", (), _worker_out_of_files, failures(3), own_workers=True), ("workers", "connect", "generate")),
         # the database
         (Fault("standby-missing", (), _standby_missing, _commits_wait, own_workers=True, needs_own_server=True), ("record", "claim", "query", "workers")),
-        (Fault("runs-trigger-raises", (), _changed(_SQL["runs_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish", "claim")),
-        (Fault("audit-raises", (), _changed(_SQL["audit_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish")),
-        (Fault("trigger-sleeps", (), _changed(_SQL["slow_trigger"]), _nothing_is_done), ("claim", "query", "record", "workers")),
-        (Fault("rule-swallows-updates", (), _changed(_SQL["rule_that_swallows_updates"]), _nothing_is_done), ("claim", "query", "record", "workers")),
-        (Fault("articles-must-be-short", (), _changed(_SQL["articles_must_be_short"]), _written_and_not_done), _STORE),
-        (Fault("no-place-for-runs", (), _changed(_SQL["no_place_for_runs"]), _written_and_not_done), (*_STORE, "publish", "claim")),
-        (Fault("rows-hidden", (), _rows_hidden, _nothing_is_done, own_workers=True), ("claim", "query", "data", "record", "workers", "configuration")),
+        (Fault("runs-trigger-raises", (), changed(_SQL["runs_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish", "claim")),
+        (Fault("audit-raises", (), changed(_SQL["audit_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish")),
+        (Fault("trigger-sleeps", (), changed(_SQL["slow_trigger"]), nothing_is_done), ("claim", "query", "record", "workers")),
+        (Fault("rule-swallows-updates", (), changed(_SQL["rule_that_swallows_updates"]), nothing_is_done), ("claim", "query", "record", "workers")),
+        (Fault("articles-must-be-short", (), changed(_SQL["articles_must_be_short"]), _written_and_not_done), _STORE),
+        (Fault("no-place-for-runs", (), changed(_SQL["no_place_for_runs"]), _written_and_not_done), (*_STORE, "publish", "claim")),
+        (Fault("rows-hidden", (), _rows_hidden, nothing_is_done, own_workers=True), ("claim", "query", "data", "record", "workers", "configuration")),
     )
 }  # fmt: skip

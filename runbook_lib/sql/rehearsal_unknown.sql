@@ -78,6 +78,15 @@ END
 $function$;
 CREATE TRIGGER audit_runs BEFORE INSERT ON job_runs FOR EACH ROW EXECUTE FUNCTION audit_runs();
 
+-- name: claims_are_vetoed
+-- Somebody's trigger passes over each job that is claimed: no error, and no row.
+CREATE FUNCTION hold_jobs() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    RETURN NULL;
+END
+$function$;
+CREATE TRIGGER hold_jobs BEFORE UPDATE ON content_jobs FOR EACH ROW WHEN (NEW.status = 'processing') EXECUTE FUNCTION hold_jobs();
+
 -- name: commits_wait_for_standbys
 -- From the next session on a commit waits for the standbys that the server names.
 ALTER ROLE CURRENT_USER SET synchronous_commit = 'on';

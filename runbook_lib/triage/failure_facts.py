@@ -38,7 +38,7 @@ _NOT_A_FAILING = (
 FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
 # Of the newest attempts so many fail: it still goes on. Fewer strikes tell nothing about how often it strikes.
 NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
-BRIEF = timedelta(seconds=30)
+BRIEF, BESIDE_FACTOR = timedelta(seconds=30), 3
 # So unlikely by chance, that failures are those of one worker or one category.
 CHANCE = 0.01
 FEWEST_UNRESOLVED = 3
@@ -84,7 +84,7 @@ def _classes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
         words += _told(seen.rows[0])
         if not suffers and not seen.since_success:
             words += " All of their jobs are done: retries took it up."
-        holds = seen.going_on and (suffers or seen.since_success > 0) and not _is_brief(evidence, seen)  # fmt: skip
+        holds = seen.going_on and (suffers or seen.since_success > 0) and not _is_brief(evidence, seen) and not _is_beside(seen, attempts)  # fmt: skip
         yield Fact(f"failing.{name}", layer, holds, words, seen.attempts, {"of": seen.of, "low_percent": round(seen.low_percent, 1)},
                    SOURCE, symptom=True, severe=not seen.partial, subject=_struck(seen))  # fmt: skip
         yield Fact(
@@ -123,6 +123,15 @@ def _is_brief(evidence: Evidence, seen: ClassSeen) -> bool:
         return False
     pauses = [row for row in evidence.rows.get("pauses", ()) if row.error_class == seen.error_class]
     return not any(row.until is None or row.until - evidence.taken_at > BRIEF for row in pauses)
+
+
+def _is_beside(seen: ClassSeen, attempts: Attempts) -> bool:
+    """A few that pass by themselves, beside several times as many of another kind since then: those are the trouble."""
+    others = [
+        sum(row.execution_time >= seen.first_at for row in each.rows)
+        for name, each in attempts.classes.items() if name != seen.error_class
+    ]  # fmt: skip
+    return seen.fault is Fault.PASSING and max(others, default=0) >= BESIDE_FACTOR * seen.attempts
 
 
 def _told(row: Any) -> str:
