@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from runbook_lib.health.queue_checks import OVERDUE_WARNING_SECONDS, in_words
-from runbook_lib.triage.attempts import SLOWER_FACTOR, SOURCE, Attempts, class_of, failed
+from runbook_lib.triage.attempts import (
+    FEWEST_IN_A_ROW,
+    SLOWER_FACTOR,
+    SOURCE,
+    Attempts,
+    class_of,
+    failed,
+)
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact
 from runbook_lib.triage.worker_facts import alive_workers
@@ -210,12 +217,17 @@ def _hanging_at_the_site(evidence: Evidence, attempts: Attempts) -> Fact:
 
 
 def _goes_on(attempts: Attempts) -> Fact:
-    """Whether articles are written between the time-outs: then OpenAI answers some and not others."""
+    """Whether articles are written between the time-outs: then OpenAI answers some and not others.
+
+    Where the newest attempts are nothing but time-outs, it did so before.
+    """
     late = [row for row in attempts.recent if failed(row) and class_of(row) == "openai_timeout"]
     first = max((row.age_seconds for row in late), default=0.0)
     written = [row for row in attempts.recent if row.write_seconds and not failed(row) and row.age_seconds < first]  # fmt: skip
+    seen = attempts.classes.get("openai_timeout")
+    ended = seen is not None and seen.since_success >= FEWEST_IN_A_ROW
     return Fact(
-        "writing.goes_on", "generate", bool(late) and len(written) * 3 >= len(late) and len(written) >= 2,
+        "writing.goes_on", "generate", bool(late) and not ended and len(written) * 3 >= len(late) and len(written) >= 2,
         f"Since the first of {len(late)} time-outs {len(written)} articles were written.", len(written), len(late), SOURCE,
     )  # fmt: skip
 
