@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runbook_lib.database.statements import load
 from runbook_lib.rehearsal.faults import Fault, failed_as, failures, sandbox_fault, seen_to_work
 from runbook_lib.rehearsal.links import WORDPRESS, linked
 from runbook_lib.rehearsal.provider_faults import written_slowly
 from runbook_lib.rehearsal.scene import Scene
-from runbook_lib.rehearsal.unknown_faults import answers, changed, nothing_is_done
+from runbook_lib.rehearsal.unknown_faults import answers
 
-_SQL = load("rehearsal_unknown")
 _SLOW_SECONDS = 4.5
 
 
@@ -55,5 +53,4 @@ HELD_OUT: tuple[tuple[Fault, tuple[str, ...]], ...] = (
     (Fault("legal-reasons", (), answers("openai", 451, body="json", path="chat"), failures(3)), ("generate", "log in", "configuration")),
     (Fault("wall-before-posts", (), answers("wordpress", 403, body="html", method="POST"), failures(1)), ("draft", "publish", "log in", "connect")),
     (Fault("posts-gone", (), answers("wordpress", 410, body="json", method="POST"), failures(3)), ("draft", "publish", "configuration")),
-    (Fault("claims-are-vetoed", (), changed(_SQL["claims_are_vetoed"]), nothing_is_done), ("claim", "query", "record", "workers")),
 )  # fmt: skip

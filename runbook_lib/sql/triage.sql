@@ -356,7 +356,14 @@ FROM pg_tablespace
 WHERE pg_tablespace_location(oid) <> '';
 
 -- name: limited_providers
--- Providers with a rate or a daily cap of ours: jobs may wait for them while workers have free hands.
-SELECT provider
-FROM provider_limits
-WHERE requests_per_minute IS NOT NULL OR daily_tokens IS NOT NULL OR daily_cost_usd IS NOT NULL;
+-- Providers whose rate or daily cap of ours may be what jobs wait for: something began within two minutes, or
+-- nearly all of the day's budget is used.
+SELECT limits.provider
+FROM provider_limits AS limits
+LEFT JOIN provider_usage AS used ON used.provider = limits.provider AND used.usage_date = (now() AT TIME ZONE 'UTC')::date
+WHERE (
+        limits.requests_per_minute IS NOT NULL
+        AND EXISTS (SELECT FROM jobs WHERE started_at > now() - interval '2 minutes')
+    )
+    OR used.cost_usd >= 0.9 * limits.daily_cost_usd
+    OR used.prompt_tokens + used.completion_tokens >= 0.9 * limits.daily_tokens;
