@@ -9,7 +9,6 @@ from environments import PROJECT, ROOT, UV, UV_REQUIREMENTS, SetUpFailed, uv_var
 from progress import step
 
 LOCKS = ("requirements", "benchmarks/requirements")
-OVERRIDES = ROOT / ".ci" / "overrides.txt"
 COMMAND = "python3 .ci/bootstrap.py lock"
 
 
@@ -26,7 +25,6 @@ def lock(arguments: list[str]) -> None:
             compile_ = [UV, "pip", "compile", "--universal", "--generate-hashes", "--no-annotate"]
             # An index's or a folder's name would tie the lock to this machine.
             compile_ += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", "3.11"]
-            compile_ += ["--override", str(OVERRIDES)]
             if run(
                 [*compile_, *arguments, f"{name}.in", "-o", f"{name}.txt"], environment=variables
             ):

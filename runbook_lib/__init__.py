@@ -7,9 +7,14 @@ The names that notebooks may use stand in `NOTEBOOK_NAMES`; each is imported whe
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
+
+# It comes with JupyterLab, and jsonschema imports it where it is there: to compile 38 grammars, two seconds in each
+# process that reads a notebook, for a format (iri) that no schema of a notebook has. jsonschema does without it.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # name → the module that has it
 NOTEBOOK_NAMES = {
