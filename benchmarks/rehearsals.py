@@ -140,11 +140,12 @@ def left_to_do() -> list[Task]:
     return [task for task in tasks() if (task.kind, task.name, task.seed) not in done]
 
 
-def perform(laboratory_: Laboratory, task: Task) -> dict[str, Any]:
-    """Runs one scene."""
+def perform(laboratory_: Laboratory, task: Task, *, keeps_evidence: bool = True) -> dict[str, Any]:
+    """Runs one scene, and keeps what triage saw in it."""
     name, seed = task.name, task.seed
+    evidence = task.evidence if keeps_evidence else None
     if task.kind == "healthy":
-        return trials.try_healthy(laboratory_, HEALTHY[name], seed, evidence=task.evidence)
+        return trials.try_healthy(laboratory_, HEALTHY[name], seed, evidence=evidence)
     if task.kind in ("black-hole", "broken"):
         return trials.try_state(laboratory_, {**BLACK_HOLES, **BROKEN}[name], seed)
     if task.kind == "control":
@@ -152,8 +153,8 @@ def perform(laboratory_: Laboratory, task: Task) -> dict[str, Any]:
     if task.kind == "partial":
         name, _, severity = name.partition("@")
         fault = BY_NAME[name]
-        return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth), severity=float(severity), evidence=task.evidence)  # fmt: skip
-    return trials.try_fault(laboratory_, _fault(task), seed, _truth(task), evidence=task.evidence)
+        return trials.try_fault(laboratory_, fault, seed, Truth(fault.truth), severity=float(severity), evidence=evidence)  # fmt: skip
+    return trials.try_fault(laboratory_, _fault(task), seed, _truth(task), evidence=evidence)
 
 
 def _fault(task: Task) -> Fault:
