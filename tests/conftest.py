@@ -24,6 +24,8 @@ from runbook_lib.settings import CALLER_PREFIXES, Settings, load_settings
 pytest_plugins = ["wordpress_site", "running_sandbox", "running_console", "roles"]
 
 TEMPLATE = "migrated"
+# Its log is written within milliseconds; a busy machine gets more.
+LOG_SECONDS = 30
 IN_MEMORY, IN_MEMORY_PREFIX, ROOM_BYTES = Path("/dev/shm"), "runbook-tests-", 4_000_000_000
 # Nothing here has to survive a crash of the machine.
 FAST = {
@@ -98,6 +100,21 @@ class Server:
                 cursor.execute(psycopg2.sql.SQL(statement).format(*identifiers))
         finally:
             raw.close()
+
+    def log(self) -> str:
+        """All that the server logged so far. A process of its own writes the log, so it may be behind the
+        statements: a line that is asked for now has to stand in it before the log counts as read."""
+        mark = uuid.uuid4().hex
+        self.execute(f"DO $$ BEGIN RAISE LOG 'written up to {mark}'; END $$")
+        end = time.monotonic() + LOG_SECONDS
+        while mark not in (log := self._log_files()):
+            assert time.monotonic() < end, "the server's log stays behind its statements"
+            time.sleep(0.02)
+        return log
+
+    def _log_files(self) -> str:
+        files = self.directory.rglob("postgresql-*.log")
+        return "".join(file.read_text("utf-8", "replace") for file in files)
 
     def exists(self, database: str) -> bool:
         raw = psycopg2.connect(self.address("postgres"))

@@ -264,7 +264,7 @@ def test_a_database_password_is_set_at_the_server_and_stands_in_no_log(
     console("activate", "DATABASE_URL", "--set-at-server")
     assert console.env_file.value("DATABASE_URL") == bot(SECOND)
     assert "the server refuses it" in console("retire", "DATABASE_URL")
-    log = "".join(path.read_text("utf-8", "replace") for path in server.directory.rglob("*.log"))
+    log = server.log()
     assert "ALTER ROLE" in log
     said = "".join(console.said)
     # The test itself made the role with the first one.

@@ -112,8 +112,7 @@ def test_no_statement_holds_the_value(vault: Vault, server: Server, database: Da
     server.execute("ALTER DATABASE {} SET log_min_duration_statement = 0", name)
     vault.write("OPENAI_API_KEY", SECRET)
     vault.write("OPENAI_API_KEY", OTHER)
-    files = server.directory.rglob("postgresql-*.log")
-    log = "".join(file.read_text("utf-8", "replace") for file in files)
+    log = server.log()
     assert "vault.update_secret(" in log
     assert SECRET not in log
     assert OTHER not in log
