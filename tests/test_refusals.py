@@ -16,6 +16,9 @@ from runbook_lib.settings import Settings
 from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.diagnosis import diagnose_context
 from runbook_lib.triage.evidence import Evidence
+from runbook_lib.triage.facts import Facts
+from runbook_lib.triage.judgement import judge
+from runbook_lib.triage.worker_facts import worker_facts
 from runbook_lib.triage.write_facts import write_facts
 
 DETACHED = """
@@ -124,3 +127,39 @@ def test_a_refusal_is_over_when_its_worker_ends_an_attempt_or_others_do_and_it_i
     evidence = Evidence(rows={"refused_statements": [said], "waiting": [said], "worker_sessions": []})  # fmt: skip
     refused, _ = write_facts(evidence, Attempts(ended if ended_by else []))
     assert refused.holds is lasts
+
+
+@pytest.mark.parametrize("why", ["refused", "held up"])
+def test_jobs_that_nobody_takes_because_nothing_can_be_written_are_a_trouble_of_recording(
+    why: str,
+) -> None:
+    now = datetime(2026, 5, 20, 12, tzinfo=UTC)
+    worker = SimpleNamespace(
+        worker="it", host="elsewhere", pid=1, version="1", settings_digest="a", concurrency=2, prefetch=0, in_flight=0,
+        finished_count=3, failed_count=0, stopped=False, draining=False, age_seconds=600.0, silent_seconds=1.0,
+        without_progress_seconds=None, lived_seconds=600.0,
+    )  # fmt: skip
+    waits = SimpleNamespace(stage="write", due=True, jobs=3, longest_seconds=90.0, error_class=None, most_lost=0)  # fmt: skip
+    said = SimpleNamespace(
+        worker="it", occurred_at=now, message="no partition", sqlstate="23514", relation=None, within=None, age_seconds=5.0,
+    )  # fmt: skip
+    session = SimpleNamespace(
+        pid=1, state="active", wait_event_type="IPC", wait_event="SyncRep", blocked=False, in_state_seconds=30.0, age_seconds=60.0,
+    )  # fmt: skip
+    found = {
+        "workers": [worker],
+        "waiting": [waits],
+        "refused_statements": [],
+        "worker_sessions": [],
+    }
+
+    def narrowed(**besides: list[SimpleNamespace]) -> str | None:
+        evidence = Evidence(rows={**found, **besides})
+        facts = Facts.of(
+            [*worker_facts(evidence, Attempts([])), *write_facts(evidence, Attempts([]))]
+        )
+        return judge(facts).layer
+
+    assert narrowed() == "claim"
+    besides = {"refused": {"refused_statements": [said]}, "held up": {"worker_sessions": [session]}}
+    assert narrowed(**besides[why]) == "record"

@@ -155,6 +155,20 @@ def test_a_database_that_takes_connections_and_is_silent_hangs(scene: Scene) -> 
     assert found.seconds < 30
 
 
+@pytest.mark.parametrize("delay_seconds", [0.3, 0.8])
+def test_a_slow_way_to_the_database_is_not_taken_for_a_server_that_hangs(
+    scene: Scene, delay_seconds: float
+) -> None:
+    """With the shorter delay the login ends if it is given time, with the longer one it does not."""
+    address = urlsplit(scene.database.url)
+    with NetworkProxy(address.hostname or "", address.port or 0) as proxy:
+        proxy.set_fault("latency", delay_seconds=delay_seconds)
+        url = scene.database.url.replace(f":{address.port}/", f":{proxy.port}/")
+        found = look(scene, database_url=url)
+    assert (found.verdict, named(found)) == ("unknown", []), found.in_words()
+    assert found.layer in ("connect", "query"), found.in_words()
+
+
 @pytest.mark.long
 def test_a_lock_on_the_whole_table_is_told_from_rows_that_an_idle_transaction_holds(
     scene: Scene,

@@ -13,6 +13,8 @@ from runbook_lib.triage.schema_facts import schema_facts
 from runbook_lib.triage.upkeep_facts import upkeep_facts
 
 FULL_PERCENT = 2.0
+# Whose first word takes longer than that is slow to reach: a login that did not end in time proves no standstill.
+SLOW_FIRST_WORD_SECONDS = 0.3
 _fact = partial(fact_of_check, figure=figure_of)
 
 
@@ -79,7 +81,16 @@ def _entrance(evidence: Evidence) -> Iterator[Fact]:
         symptom=True,
         severe=True,
     )
-    hung = bool(_reason_is(protocol, "silent") or _kind_is(login, "silent"))
+    first_word_seconds = float(protocol.value or 0.0) if protocol else 0.0
+    slow = first_word_seconds > SLOW_FIRST_WORD_SECONDS
+    unfinished = bool(_kind_is(login, "silent"))
+    unread = "newest_attempts" not in evidence.rows
+    yield Fact(
+        "database.slow_to_reach", "connect", slow if protocol else None,
+        f"The database's first word took {first_word_seconds:.1f} s, and a login or a question takes several there and back: the way there is slow.",
+        first_word_seconds, SLOW_FIRST_WORD_SECONDS, (protocol.source if protocol else None) or "SSLRequest", symptom=True, severe=unfinished or unread,
+    )  # fmt: skip
+    hung = bool(_reason_is(protocol, "silent") or (unfinished and not slow))
     yield _fact(
         "database.silent",
         "connect",

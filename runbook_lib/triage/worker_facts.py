@@ -10,6 +10,7 @@ from runbook_lib.triage.attempts import Attempts, failed, most_by
 from runbook_lib.triage.evidence import SILENT_SECONDS, Evidence
 from runbook_lib.triage.facts import Fact
 from runbook_lib.triage.process_table import SOURCE as PROCESSES
+from runbook_lib.triage.write_facts import writing_is_stopped
 
 REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 60.0
 # So long a job may be due before somebody with free hands takes it.
@@ -132,7 +133,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     limited = {row.provider for row in evidence.rows.get("limited_providers", ())}
     open_due = [row for row in due if held_back.get(row.stage) not in paused | full | limited]
     yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
-               f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=not _unswept(evidence), severe=True)  # fmt: skip
+               f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=not (_unswept(evidence) or writing_is_stopped(evidence, attempts)), severe=True)  # fmt: skip
 
 
 def _wanted(evidence: Evidence) -> bool:

@@ -24,16 +24,27 @@ def write_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
     yield _held_up(evidence)
 
 
+def writing_is_stopped(evidence: Evidence, attempts: Attempts) -> bool:
+    """Whether it is known why workers write nothing: that jobs stay unclaimed follows from it."""
+    return bool(_lasting(evidence, attempts) or _statements_held_up(evidence))
+
+
 def _refused(evidence: Evidence, attempts: Attempts) -> Fact:
     rows, source = evidence.rows.get("refused_statements"), evidence.source("refused_statements")
-    wanted = bool(evidence.rows.get("waiting") or evidence.rows.get("in_processing"))
-    lasting = [row for row in rows or () if _lasts(row, attempts)]
-    holds = None if rows is None else bool(lasting) and wanted
+    lasting = _lasting(evidence, attempts)
+    holds = None if rows is None else bool(lasting)
     words = _what(lasting[0]) if lasting else "No worker says that a statement of it is refused."
     return Fact(
         "database.statements_refused", "record", holds, words, [row.sqlstate for row in lasting][:5], [], source,
         symptom=True, severe=True, subject={"worker": lasting[0].worker} if lasting else {},
     )  # fmt: skip
+
+
+def _lasting(evidence: Evidence, attempts: Attempts) -> list[Any]:
+    """Refusals that last, where there is something to write."""
+    if not (evidence.rows.get("waiting") or evidence.rows.get("in_processing")):
+        return []
+    return [row for row in evidence.rows.get("refused_statements", ()) if _lasts(row, attempts)]
 
 
 def _lasts(row: Any, attempts: Attempts) -> bool:
@@ -51,12 +62,15 @@ def _what(row: Any) -> str:
     return f"{row.message}{where}{within}."
 
 
-def _held_up(evidence: Evidence) -> Fact:
-    rows = evidence.rows.get("worker_sessions")
-    held = [
-        row for row in rows or ()
+def _statements_held_up(evidence: Evidence) -> list[Any]:
+    return [
+        row for row in evidence.rows.get("worker_sessions", ())
         if row.state == "active" and row.wait_event_type in _WAITS and (row.in_state_seconds or 0) > HELD_UP_SECONDS
     ]  # fmt: skip
+
+
+def _held_up(evidence: Evidence) -> Fact:
+    rows, held = evidence.rows.get("worker_sessions"), _statements_held_up(evidence)
     first = held[0] if held else None
     return Fact(
         "workers.statements_held_up", "record", None if rows is None else bool(held),

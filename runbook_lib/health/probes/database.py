@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -24,6 +25,9 @@ from runbook_lib.health.probes.network import CONNECT_SECONDS, connect, is_this_
 from runbook_lib.health.probes.session import STATEMENT_SECONDS, probe_session
 
 LOGIN_SECONDS = 10
+# Over a slow link a login takes so many times as long as the first word (encryption, start, password, ready), and
+# is given that time, within reason: a time-out before it would be no sign of a server that hangs.
+LOGIN_ROUND_TRIPS, LONGEST_LOGIN_SECONDS = 8, 6.0
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # protocol, section 55.7 "SSLRequest"
 
 
@@ -56,9 +60,9 @@ def probe_database(
         )
         return
     yield _address(address, options, "options=" in url)
-    if not (yield from _reach(options, patience_seconds)):
+    if (yield from _reach(options, patience_seconds)) is None:
         return
-    connection = yield from _log_in(address, schema)
+    connection = yield from _log_in(address, schema, LOGIN_SECONDS)
     if connection is None:
         return
     database = Database(
@@ -76,10 +80,13 @@ def probe_entrance(url: str, *, patience_seconds: float = CONNECT_SECONDS) -> Pr
     """The steps up to the login, and no question: a new session is made and ended at once."""
     address = normalise_url(url)
     options = psycopg2.extensions.parse_dsn(address)
-    if (yield from _reach(options, patience_seconds)):
-        connection = yield from _log_in(address, "public", patience_seconds)
-        if connection is not None:
-            connection.close()
+    first_word_seconds = yield from _reach(options, patience_seconds)
+    if first_word_seconds is None:
+        return
+    needed_seconds = min(LONGEST_LOGIN_SECONDS, LOGIN_ROUND_TRIPS * first_word_seconds)
+    connection = yield from _log_in(address, "public", max(patience_seconds, needed_seconds))
+    if connection is not None:
+        connection.close()
 
 
 def _address(address: str, options: dict[str, Any], dropped_options: bool) -> Check:
@@ -90,25 +97,29 @@ def _address(address: str, options: dict[str, Any], dropped_options: bool) -> Ch
     return Check("database.address", "ok", words, value=shown, source="DATABASE_URL")
 
 
-def _reach(options: dict[str, Any], patience_seconds: float) -> Generator[Check, None, bool]:
+def _reach(
+    options: dict[str, Any], patience_seconds: float
+) -> Generator[Check, None, float | None]:
+    """How long the first word took; None where there was none."""
     host, port = str(options.get("host", "")), int(options.get("port", 5432))
     if not host or host.startswith("/"):
-        return True  # a Unix socket: the login tells
+        return 0.0  # a Unix socket: the login tells
     addresses = yield from resolve("database", host, port, "DATABASE_URL")
     if not addresses:
-        return False
+        return None
     link = yield from connect("database", addresses, host, port, "DATABASE_URL", patience_seconds)
     if link is None:
-        return False
+        return None
     with link:
         return (yield from _speaks_postgresql(link, host, port, patience_seconds))
 
 
 def _speaks_postgresql(
     link: socket.socket, host: str, port: int, patience_seconds: float
-) -> Generator[Check, None, bool]:
+) -> Generator[Check, None, float | None]:
     name, source = "database.protocol", f"SSLRequest to {host}:{port}"
     link.settimeout(patience_seconds)
+    begun = time.monotonic()
     try:
         link.sendall(_SSL_REQUEST)
         answer = link.recv(1)
@@ -121,7 +132,7 @@ def _speaks_postgresql(
             next="Look at the server: stopped process, full disk, a stuck pooler. Restarting workers does not help.",
             details={"reason": "silent"},
         )
-        return False
+        return None
     except OSError as error:
         answer = b""
         words = f"{host}:{port} ends the connection at the first word ({error})."
@@ -129,10 +140,10 @@ def _speaks_postgresql(
         words = f"What answers at {host}:{port} is not PostgreSQL."
     if answer in (b"S", b"N"):
         encryption = "with" if answer == b"S" else "without"
-        yield Check(
-            name, "ok", f"PostgreSQL answers, {encryption} encryption on offer.", source=source
-        )
-        return True
+        seconds = time.monotonic() - begun
+        words = f"PostgreSQL answers, {encryption} encryption on offer."
+        yield Check(name, "ok", words, round(seconds, 3), "s", source=source)
+        return seconds
     if not answer:
         words = f"{host}:{port} takes the connection and ends it at once."
     yield Check(
@@ -142,11 +153,11 @@ def _speaks_postgresql(
         source=source,
         next="Correct host and port in DATABASE_URL; if they are right, read the log of the server or proxy there.",
     )
-    return False
+    return None
 
 
 def _log_in(
-    address: str, schema: str, patience_seconds: float = LOGIN_SECONDS
+    address: str, schema: str, patience_seconds: float
 ) -> Generator[Check, None, Connection | None]:
     try:
         raw = psycopg2.connect(
