@@ -136,7 +136,7 @@ def test_jobs_that_nobody_takes_because_nothing_can_be_written_are_a_trouble_of_
     now = datetime(2026, 5, 20, 12, tzinfo=UTC)
     worker = SimpleNamespace(
         worker="it", host="elsewhere", pid=1, version="1", settings_digest="a", concurrency=2, prefetch=0, in_flight=0,
-        finished_count=3, failed_count=0, stopped=False, draining=False, age_seconds=600.0, silent_seconds=1.0,
+        finished_count=3, failed_count=0, stopped=False, draining=False, drained_by=None, age_seconds=600.0, silent_seconds=1.0,
         without_progress_seconds=None, lived_seconds=600.0,
     )  # fmt: skip
     waits = SimpleNamespace(stage="write", due=True, jobs=3, longest_seconds=90.0, error_class=None, most_lost=0)  # fmt: skip

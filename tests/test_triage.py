@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -25,18 +27,24 @@ from runbook_lib.database.statements import load
 from runbook_lib.health.context import open_context
 from runbook_lib.pipeline.failures import FAILURE_CLASSES
 from runbook_lib.policy import Policy
+from runbook_lib.procedures.catalogue import names
 from runbook_lib.procedures.first_action import propose_first_action
 from runbook_lib.procedures.workplace import Workplace
 from runbook_lib.rehearsal.scene import QUICK, Scene
 from runbook_lib.sandbox.proxy import NetworkProxy
 from runbook_lib.settings import Settings
+from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.causes import BY_ID, CAUSES
-from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_context
+from runbook_lib.triage.diagnosis import LOOK_ON, Diagnosis, assess, diagnose_context
 from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
-from runbook_lib.triage.judgement import fit, judge
+from runbook_lib.triage.judgement import Found, Judgement, fit, judge
 from runbook_lib.triage.kept_evidence import differences, keep, read
 from runbook_lib.triage.lock_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
+from runbook_lib.triage.queue_facts import queue_facts
+from runbook_lib.triage.worker_facts import worker_facts
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -318,6 +326,90 @@ def test_harmful_advice_is_never_given() -> None:
         assert "concurrency" in str(BY_ID[name].action.never), name
     assert "time-out" in str(BY_ID["database-table-locked"].action.never)
     assert "sweeper" in str(BY_ID["sweeper-too-eager"].action.never)
+
+
+# workers that are gone
+
+
+def worker(name: str, *, began: float, silent: float, **others: object) -> SimpleNamespace:
+    """A worker's row: it began and was last heard of so many seconds ago, on another host."""
+    given = {
+        "worker": name, "host": "elsewhere", "pid": 1, "version": "1", "settings_digest": "a", "concurrency": 2, "prefetch": 0,
+        "in_flight": 0, "finished_count": 3, "failed_count": 0, "stopped": False, "draining": False, "drained_by": None,
+        "age_seconds": began, "silent_seconds": silent, "without_progress_seconds": None, "lived_seconds": began - silent,
+        "clock_offset_seconds": 0.0,
+    }  # fmt: skip
+    return SimpleNamespace(**{**given, **others})
+
+
+def of_workers(*rows: SimpleNamespace, held_by: str | None = None, waiting: int = 0) -> Facts:
+    held = [SimpleNamespace(worker=held_by, lease_left_seconds=20.0, stage="write", age_seconds=30.0, lost_count=0, job_id="a")]  # fmt: skip
+    waits = [SimpleNamespace(stage="write", due=True, jobs=waiting, longest_seconds=90.0, error_class=None, most_lost=0)]  # fmt: skip
+    lost = SimpleNamespace(
+        worker="gone", status="lost", execution_time=NOW, error=None, error_class="worker_lost", age_seconds=700.0, job_id="a",
+        stage="write", category=None, model=None, completed_at=None, started_at=None, write_seconds=None, publish_seconds=None, tokens=None,
+    )  # fmt: skip
+    evidence = Evidence(
+        rows={"workers": rows, "in_processing": held if held_by else [], "waiting": waits if waiting else []}
+    )  # fmt: skip
+    attempts = Attempts([lost])
+    return Facts.of([*worker_facts(evidence, attempts), *queue_facts(evidence, attempts)])
+
+
+def test_a_worker_that_was_killed_is_history_once_another_took_its_place() -> None:
+    gone, other = worker("gone", began=3000, silent=700), worker("other", began=3000, silent=1)
+    replaced = worker("new", began=650, silent=1)
+    assert of_workers(gone, other).holds("workers.vanished")
+    assert not of_workers(gone, other, replaced).holds("workers.vanished")
+    # Not while jobs are in its name, nor for one new worker after two that are gone, nor at once.
+    assert of_workers(gone, other, replaced, held_by="gone").holds("workers.vanished")
+    assert of_workers(gone, worker("gone too", began=3000, silent=690), replaced).holds("workers.vanished")  # fmt: skip
+    just, new = worker("gone", began=3000, silent=300), worker("new", began=200, silent=1)
+    assert of_workers(just, other, new).holds("workers.vanished")
+
+
+def test_who_ended_last_tells_whether_the_workers_were_stopped_or_killed() -> None:
+    gone = worker("gone", began=3000, silent=700)
+    drained = worker("last", began=3000, silent=60, stopped=True, draining=True, drained_by="ana")
+    found = of_workers(gone, drained, waiting=3)
+    assert found.by_name["workers.stopped_orderly"].words == (
+        "The last worker, last, stopped in order 60 s ago, as ana had asked it to."
+    )
+    causes = judge(found).causes
+    assert [(each.cause.id, each.over) for each in causes] == [("workers-stopped", False), ("worker-killed", True)]  # fmt: skip
+    assert assess_words(causes).endswith("Over by now: worker-killed.")
+    first_stopped = worker("first", began=3000, silent=900, stopped=True)
+    assert [each.cause.id for each in judge(of_workers(gone, first_stopped, waiting=3)).causes] == ["worker-killed"]  # fmt: skip
+
+
+def assess_words(causes: tuple[Found, ...]) -> str:
+    judgement = Judgement("fault", causes, causes[0].cause.layer)
+    return Diagnosis(judgement, Facts(), Evidence(), (), 0.0).in_words()
+
+
+def test_what_follows_from_a_cause_is_no_open_question() -> None:
+    found = judge(
+        facts("database.read_only", "database.answers", "workers.vanished", "workers.none_alive")
+    )
+    assert [each.cause.id for each in found.causes] == ["database-read-only"]
+    assert [fact.name for fact in found.unexplained] == []
+
+
+def test_where_no_cause_is_known_the_next_step_is_told() -> None:
+    refused = Fact("database.login_refused", "log in", True, "refused", symptom=True, severe=True, next="Correct the name.")  # fmt: skip
+    judged = Judgement("unknown", (), "log in", (refused,))
+    found = Diagnosis(judged, Facts(), Evidence(), (), 0.0)
+    assert found.next_step == "Correct the name. Look on: runbook doctor"
+    assert found.as_dictionary()["next_step"] == found.next_step
+    assert found.next_step in found._repr_html_()
+    elsewhere = Diagnosis(replace(judged, layer="publish", unexplained=()), Facts(), Evidence(), (), 0.0)  # fmt: skip
+    assert elsewhere.next_step == "Look on: runbook run troubleshooting/wordpress_errors"
+    assert replace(found, judgement=Judgement("healthy", (), None)).next_step is None
+
+
+def test_where_to_look_on_is_a_procedure_that_there_is(settings: Settings) -> None:
+    assert {*LOOK_ON} <= {*LAYERS}
+    assert {*LOOK_ON.values()} <= {*names(settings)}
 
 
 # the first action as a planned change

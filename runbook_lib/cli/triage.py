@@ -15,6 +15,8 @@ from runbook_lib.settings import load_settings
 from runbook_lib.triage.diagnosis import Diagnosis, assess, diagnose_here
 from runbook_lib.triage.evidence import DEADLINE_SECONDS
 
+# So many lines of what is not looked at go on one screen.
+_FEW = 4
 _COLOURS = {"healthy": "green", "watch": "yellow", "fault": "red", "unknown": "red"}
 _MARKS = {
     "broken": ("✕", "red"),
@@ -139,9 +141,11 @@ def _print(found: Diagnosis, with_evidence: bool) -> None:
         click.echo("\nNot explained by a cause:" if found.causes else "\nWhat was seen:")
         for fact in found.judgement.unexplained:
             click.echo(f"    · [{fact.layer}] {fact.words}")
+    if found.next_step:
+        click.echo(f"  {click.style('Next:', bold=True)} {found.next_step}")
     _print_scope(found)
     _print_layers(found)
-    _print_rest(found)
+    _print_rest(found, with_evidence)
 
 
 def _print_scope(found: Diagnosis) -> None:
@@ -166,11 +170,14 @@ def _print_layers(found: Diagnosis) -> None:
     click.echo("\n" + "  ".join(marks))
 
 
-def _print_rest(found: Diagnosis) -> None:
+def _print_rest(found: Diagnosis, with_evidence: bool) -> None:
     if found.not_checked:
+        shown = found.not_checked if with_evidence else found.not_checked[:_FEW]
         click.echo(f"\nNot looked at ({len(found.not_checked)}):")
-        for each in found.not_checked[:4]:
+        for each in shown:
             click.echo(f"    {each.what}: {each.why}")
+        if more := len(found.not_checked) - len(shown):
+            click.echo(f"    and {more} more: --evidence shows them")
     click.echo(
         f"\n{found.seconds:.1f} s. The same as a notebook, with preview, apply, verify and undo: runbook run emergency/system_down"
     )

@@ -66,7 +66,8 @@ LIMIT 50;
 -- name: attempts_without_a_row
 -- Jobs of whose attempts fewer rows tell than there were: each attempt of our workers ends with a row, so that
 -- these were taken away by somebody else. Only what was begun within the hour: what was brought in from
--- elsewhere has attempts without rows too.
+-- elsewhere has attempts without rows too. Where the row of the last attempt of a job that is done is gone as well,
+-- rows were deleted.
 WITH chosen AS (
     SELECT job_key
     FROM jobs
@@ -83,6 +84,10 @@ FROM (
     FROM jobs
     JOIN chosen USING (job_key)
     WHERE started_at > now() - interval '1 hour' AND attempt BETWEEN 2 AND 1000
+        AND (
+            status IN ('pending', 'processing')
+            OR EXISTS (SELECT FROM runs WHERE runs.job_key = jobs.job_key AND runs.attempt = jobs.attempt)
+        )
 ) AS counted
 WHERE attempt - told - (status = 'processing')::integer > 0
 LIMIT 500;
@@ -95,7 +100,7 @@ SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint - pg_snapshot_xmin
 -- name: workers
 -- Workers of the last two hours, those that stopped too: their ages in seconds.
 SELECT worker, host, pid, version, settings_digest, concurrency, prefetch, in_flight, finished_count, failed_count,
-    clock_offset_seconds, stopped_at IS NOT NULL AS stopped, drain_requested_at IS NOT NULL AS draining,
+    clock_offset_seconds, stopped_at IS NOT NULL AS stopped, drain_requested_at IS NOT NULL AS draining, drain_requested_by AS drained_by,
     extract(epoch FROM now() - started_at)::double precision AS age_seconds,
     extract(epoch FROM now() - heartbeat_at)::double precision AS silent_seconds,
     extract(epoch FROM now() - greatest(progress_at, started_at))::double precision AS without_progress_seconds,

@@ -345,7 +345,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "worker-stuck", "workers", "A worker is there, and does not get on.",
-        FirstAction("Drain it, then restart it. Its jobs are taken back when their lease ends.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}, _NO_SWEEPER),
+        FirstAction("Drain it, then restart it. A process that is stopped (state T) hears nothing: kill -CONT wakes it, kill -9 ends it. Its jobs are taken back when their lease ends, and nothing that it does later counts.", "runbook workers drain {worker}", "P", "workers.drain", {"worker": "{worker}"}, _NO_SWEEPER),
         one_of=(("workers.stand_still", "workers.silent_session_open", "workers.process_frozen", "workers.process_does_nothing"), ("workers.stand_still", "workers.vanished", "workers.process_frozen"), ("openai.not_silent", "workers.process_there", "workers.some_alive")),
         supports={"workers.process_there": 2, "workers.process_does_nothing": 2, "workers.vanished_with_jobs": 1, "workers.silent_session_open": 1, "processing.long_in_write": 1, "openai.key_accepted": 1, "wordpress.logs_in": 1},
         excludes=("openai.silent", "wordpress.silent", "workers.sessions_wait_for_a_lock", "workers.try_in_vain", "workers.unacknowledged_data", "workers.polls_in_vain"), explains=("worker-killed", "workers-stopped", "openai-slow"), mistaken_for=("worker-killed", "openai-stalled"), level=2, procedure="emergency/stuck_jobs",
@@ -373,7 +373,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "workers-stopped", "workers", "No worker runs, and jobs wait.",
-        _look("Start the workers.", "python worker.py", never="The sweeper does not help: there is nobody to take the jobs."),
+        _look("Start the workers; where somebody stopped them on purpose, ask first.", "python worker.py", never="The sweeper does not help: there is nobody to take the jobs."),
         needs=("workers.none_alive", "queue.jobs_due"), one_of=(("workers.stopped_orderly", "workers.none_for_long", "workers.vanished"),), supports={"queue.waits_long": 1, "workers.stopped_orderly": 1, "workers.none_for_long": 1},
         excludes=("database.table_lock_held", "workers.process_there", "workers.processes_come_and_go", "settings.schema_without_tables", "database.rows_hidden"), mistaken_for=("database-rows-locked-by-idle-transaction",), procedure="emergency/stuck_jobs",
     ),

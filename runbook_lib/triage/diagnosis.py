@@ -23,6 +23,7 @@ from runbook_lib.health.tables import Table
 from runbook_lib.policy import Policy, load_policy
 from runbook_lib.settings import Settings, load_settings, named_env_file
 from runbook_lib.triage.attempts import Attempts, most_by
+from runbook_lib.triage.causes import DATABASE_ERRORS, OPENAI_ERRORS, WORDPRESS_ERRORS
 from runbook_lib.triage.clock_facts import clock_facts
 from runbook_lib.triage.content_facts import content_facts
 from runbook_lib.triage.database_facts import database_facts
@@ -46,6 +47,11 @@ VERDICTS: Mapping[str, Verdict] = {
     "healthy": "ok", "watch": "warning", "fault": "critical", "unknown": "not_enough_data",
 }  # fmt: skip
 SYSTEM_DOWN = "emergency/system_down"
+# Where to look on when trouble is narrowed to a layer, and no cause of it is known.
+LOOK_ON: Mapping[str, str] = {
+    **dict.fromkeys(("query", "claim", "record"), DATABASE_ERRORS), "generate": OPENAI_ERRORS,
+    **dict.fromkeys(("draft", "publish"), WORDPRESS_ERRORS), "workers": "emergency/stuck_jobs", "data": "emergency/bad_content",
+}  # fmt: skip
 _NAMED = 3
 
 
@@ -75,6 +81,18 @@ class Diagnosis:
     def layer(self) -> str | None:
         return self.judgement.layer
 
+    @property
+    def next_step(self) -> str | None:
+        """Where no cause is known: what the probe that saw the trouble advises, or where to look on. Changes nothing."""
+        if self.verdict != "unknown":
+            return None
+        advised = next(
+            (fact.next for fact in _telling(self.judgement.unexplained) if fact.next), None
+        )
+        procedure = LOOK_ON.get(self.layer or "")
+        look = f"Look on: runbook run {procedure}" if procedure else "Look on: runbook doctor"
+        return f"{advised} {look}" if advised else look
+
     # for programs
 
     @property
@@ -97,6 +115,7 @@ class Diagnosis:
             "verdict": self.verdict,
             "layer": self.layer,
             "causes": [_as_dictionary(each) for each in self.causes],
+            "next_step": self.next_step,
             "scope": self.scope(),
             "unexplained": [fact.cited() for fact in self.judgement.unexplained],
             "not_checked": [{"what": each.what, "why": each.why} for each in self.not_checked],
@@ -145,9 +164,11 @@ class Diagnosis:
         if self.judgement.maintenance:
             return self.judgement.maintenance
         if self.first is not None:
-            more = [each.cause.id for each in self.causes[1:]]
             told = f"{self.first.cause.title} ({self.first.cause.id}, layer: {self.layer})"
-            return f"{told} Beside it: {', '.join(more)}." if more else told
+            beside = [each.cause.id for each in self.causes[1:] if each.over is self.first.over]
+            past = [each.cause.id for each in self.causes[1:] if each.over and not self.first.over]
+            told += f" Beside it: {', '.join(beside)}." if beside else ""
+            return told + (f" Over by now: {', '.join(past)}." if past else "")
         if self.verdict == "unknown":
             told = "; ".join(fact.words for fact in _telling(self.judgement.unexplained)[:_NAMED])
             return f"No known cause fits. The trouble is at the layer “{self.layer}”. {told}"
@@ -228,6 +249,10 @@ class Diagnosis:
         lines = [
             f"<p><strong>{html.escape(self.verdict)}</strong>: {html.escape(self.in_words())}</p>"
         ]
+        if self.next_step:
+            lines.append(
+                f"<p><strong>No action is known to be safe.</strong> {html.escape(self.next_step)}</p>"
+            )
         for each in self.causes[:_NAMED]:
             action = each.action
             lines.append(

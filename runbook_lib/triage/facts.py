@@ -23,7 +23,8 @@ class Fact:
     `value` beside `threshold` is the figure behind it; `source` names the statement or probe from which
     anybody can have it again. `symptom`: where it holds, the layer does not do its work, whatever the
     cause; `severe` says that jobs stop or get lost by it. `subject` names whom it is about: a worker, the
-    process of a session, a job, a category. `clue`: no trouble by itself; told where no cause is known.
+    process of a session, a job, a category. `clue`: no trouble by itself; told where no cause is known. `next`
+    is what the probe that saw it advises.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Fact:
     severe: bool = False
     subject: Mapping[str, Any] = field(default_factory=dict)
     clue: bool = False
+    next: str | None = None
 
     def cited(self) -> dict[str, Any]:
         """As a line of evidence: the statement or probe, the figure and what it is measured by, and how anybody
@@ -90,7 +92,7 @@ def fact_of_check(
     value = figure(check)
     return Fact(
         name, layer, holds, words, check.verdict if value is None else value, check.threshold,
-        check.source or check.name, symptom, severe, subject or {},
+        check.source or check.name, symptom, severe, subject or {}, next=check.next,
     )  # fmt: skip
 
 

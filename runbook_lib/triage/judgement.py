@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
-from runbook_lib.triage.causes import CAUSES, SHOWN_BY_ITSELF, Cause, FirstAction
+from runbook_lib.triage.causes import BY_ID, CAUSES, SHOWN_BY_ITSELF, Cause, FirstAction
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 
 Outcome = Literal["fault", "healthy", "watch", "unknown"]
@@ -96,9 +97,16 @@ def fit(cause: Cause, facts: Facts) -> Found | None:
 
 
 def _without_consequences(found: Iterable[Found], facts: Facts) -> list[Found]:
-    """Leaves out what another cause that fits explains, unless a probe from here shows it by itself."""
+    """Leaves out what another cause that fits explains, unless a probe from here shows it by itself.
+
+    What is over explains nothing that stands.
+    """
     present = list(found)
-    explained = {name for each in present for name in each.cause.explains if name != each.cause.id}
+    standing = any(not each.over for each in present)
+    explained = {
+        name for each in present if not (each.over and standing)
+        for name in each.cause.explains if name != each.cause.id
+    }  # fmt: skip
     return [
         each
         for each in present
@@ -108,7 +116,10 @@ def _without_consequences(found: Iterable[Found], facts: Facts) -> list[Found]:
 
 
 def _unexplained(symptoms: Sequence[Fact], found: Sequence[Found]) -> tuple[Fact, ...]:
+    """Symptoms that neither a cause cites nor one that follows from it."""
     cited = {fact.name for each in found for fact in each.evidence}
+    follow = [BY_ID[name] for each in found for name in each.cause.explains]
+    cited |= {name for cause in follow for name in (*cause.needs, *chain(*cause.one_of))}
     layers = {each.cause.layer for each in found}
     return tuple(
         fact

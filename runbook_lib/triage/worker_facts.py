@@ -13,6 +13,8 @@ from runbook_lib.triage.process_table import SOURCE as PROCESSES
 from runbook_lib.triage.write_facts import writing_is_stopped
 
 REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 60.0
+# One that another took the place of, and whose jobs are taken back, is remembered for so long.
+REPLACED_SECONDS = 600.0
 # So long a job may be due before somebody with free hands takes it.
 CLAIM_SECONDS = 15.0
 CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
@@ -47,17 +49,33 @@ def alive_workers(evidence: Evidence) -> list[Any]:
 
 def _silent(evidence: Evidence, rows: Sequence[Any]) -> list[Any]:
     """Those that fell silent lately without a word; on this host a process that is gone says so at once."""
-    return [
+    silent = [
         row for row in rows
         if not row.stopped and row.silent_seconds <= REMEMBERED_SECONDS
         and (row.silent_seconds > SILENT_SECONDS or evidence.process_state(row) == "gone")
     ]  # fmt: skip
+    return [row for row in silent if not _is_replaced(evidence, row, silent)]
+
+
+def _is_replaced(evidence: Evidence, row: Any, silent: Sequence[Any]) -> bool:
+    """Whether it is history: as many workers as fell silent with it or later began since and live, nothing is in its
+    name any more, and no process of it is left."""
+    if row.silent_seconds <= REPLACED_SECONDS or evidence.process_state(row) in (
+        "alive",
+        "stopped",
+    ):
+        return False
+    if any(each.worker == row.worker for each in evidence.rows.get("in_processing", ())):
+        return False
+    since = sum(each.age_seconds < row.silent_seconds for each in alive_workers(evidence))
+    return since >= sum(each.silent_seconds <= row.silent_seconds for each in silent)
 
 
 def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
     source = evidence.source("workers")
     alive = alive_workers(evidence)
     silent = _silent(evidence, rows)
+    last_stopped = _last_stopped(rows, silent)
     yield Fact(
         "workers.none_alive",
         "workers",
@@ -72,7 +90,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     yield Fact(
         "workers.none_alive_and_wanted",
         "workers",
-        not alive and _wanted(evidence),
+        not alive and not last_stopped and _wanted(evidence),
         "No worker runs, and jobs wait.",
         len(alive),
         1,
@@ -90,14 +108,10 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         subject=_worker(youngest),
     )
     yield Fact(
-        "workers.stopped_orderly",
-        "workers",
-        any(row.stopped for row in rows) and not silent,
-        "The last workers said that they stop.",
-        sum(row.stopped for row in rows),
-        1,
-        source,
-    )
+        "workers.stopped_orderly", "workers", last_stopped is not None,
+        _how_it_stopped(last_stopped) if last_stopped else "The last worker did not say that it stops.",
+        round(last_stopped.silent_seconds, 1) if last_stopped else None, None, source,
+    )  # fmt: skip
     yield Fact(
         "workers.none_for_long",
         "workers",
@@ -134,6 +148,19 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     open_due = [row for row in due if held_back.get(row.stage) not in paused | full | limited]
     yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
                f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=not (_unswept(evidence) or writing_is_stopped(evidence, attempts)), severe=True)  # fmt: skip
+
+
+def _last_stopped(rows: Sequence[Any], silent: Sequence[Any]) -> Any | None:
+    """The worker that stopped in order after all others had ended; None where one fell silent after it."""
+    stopped = min((row for row in rows if row.stopped), key=lambda row: row.silent_seconds, default=None)  # fmt: skip
+    if stopped is None or any(row.silent_seconds < stopped.silent_seconds for row in silent):
+        return None
+    return stopped
+
+
+def _how_it_stopped(row: Any) -> str:
+    asked = f", as {row.drained_by} had asked it to" if row.draining and row.drained_by else ""
+    return f"The last worker, {row.worker}, stopped in order {row.silent_seconds:.0f} s ago{asked}."
 
 
 def _wanted(evidence: Evidence) -> bool:
