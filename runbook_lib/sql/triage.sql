@@ -66,8 +66,7 @@ LIMIT 50;
 -- name: attempts_without_a_row
 -- Jobs of whose attempts fewer rows tell than there were: each attempt of our workers ends with a row, so that
 -- these were taken away by somebody else. Only what was begun within the hour: what was brought in from
--- elsewhere has attempts without rows too. Where the row of the last attempt of a job that is done is gone as well,
--- rows were deleted.
+-- elsewhere has attempts without rows too.
 WITH chosen AS (
     SELECT job_key
     FROM jobs
@@ -84,10 +83,6 @@ FROM (
     FROM jobs
     JOIN chosen USING (job_key)
     WHERE started_at > now() - interval '1 hour' AND attempt BETWEEN 2 AND 1000
-        AND (
-            status IN ('pending', 'processing')
-            OR EXISTS (SELECT FROM runs WHERE runs.job_key = jobs.job_key AND runs.attempt = jobs.attempt)
-        )
 ) AS counted
 WHERE attempt - told - (status = 'processing')::integer > 0
 LIMIT 500;
