@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg2
 from pydantic import SecretStr
 
 from runbook_lib.database.statements import Statement, load
@@ -24,6 +26,7 @@ from runbook_lib.rehearsal.faults import (
     sandbox_fault,
     seen_to_work,
 )
+from runbook_lib.rehearsal.links import DATABASE, linked
 from runbook_lib.rehearsal.scene import Scene
 
 _SQL = load("rehearsal_unknown")
@@ -31,6 +34,7 @@ _DATABASE_SQL = load("rehearsal_database")
 _PASSWORD = "ordinary"
 # As long as it takes until a person would say that nothing happens.
 IDLE_SECONDS = 6.0
+SLOW_LOGIN_SECONDS = 4.0
 # Since when a changed database keeps jobs from being done, as its rows say.
 ONSET_MINUTES = 10
 
@@ -106,6 +110,22 @@ def _commits_wait(scene: Scene) -> bool:
 
 
 @contextmanager
+def _slow_link(scene: Scene) -> Iterator[None]:
+    """What goes to the database and back takes so long that a login alone takes many seconds."""
+    with linked(scene, DATABASE) as links, scene.working():
+        seen_to_work(scene)
+        scene.add(4)
+        links[DATABASE].set_fault("latency", delay_seconds=scene.chance("link").uniform(0.6, 1.2))
+        yield
+
+
+def _logs_in_slowly(scene: Scene) -> bool:
+    begun = time.monotonic()
+    with closing(psycopg2.connect(scene.workers_url)):
+        return time.monotonic() - begun >= SLOW_LOGIN_SECONDS
+
+
+@contextmanager
 def _worker_out_of_files(scene: Scene) -> Iterator[None]:
     """The worker's process may open no file and no connection any more; those that it has stay."""
     with scene.worker_process() as process:
@@ -169,6 +189,7 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         # the worker's host
         (Fault("worker-out-of-files", (), _worker_out_of_files, failures(3), own_workers=True), ("workers", "connect", "generate")),
         # the database
+        (Fault("database-far-away", (), _slow_link, _logs_in_slowly, own_workers=True), ("connect", "log in", "query")),
         (Fault("standby-missing", (), _standby_missing, _commits_wait, own_workers=True, needs_own_server=True), ("record", "claim", "query", "workers")),
         (Fault("runs-trigger-raises", (), changed(_SQL["runs_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish", "claim")),
         (Fault("audit-raises", (), changed(_SQL["audit_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish")),
