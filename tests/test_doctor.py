@@ -24,6 +24,7 @@ import pytest
 from fault_server import BlackHole, FaultServer, answer, refused_port, stall
 from wordpress_site import WordPressSite
 
+from runbook_lib.database import roles
 from runbook_lib.database.connection import Database
 from runbook_lib.database.ordinary_user import ordinary_user
 from runbook_lib.health.checks import Check, worst_verdict
@@ -221,7 +222,7 @@ def test_a_text_that_nobody_knows_is_shown_as_it_is() -> None:
 
 def test_missing_rights_are_named_table_by_table(database: Database, role: Role) -> None:
     url = role()
-    tables = "content_jobs, job_runs, articles, events, workers, provider_pauses, provider_limits, provider_usage, changes, admin_actions, notebook_runs, schedule_runs, runbook_schema_version"
+    tables = ", ".join([*roles.WORKER, "runbook_schema_version"])
     run_sql(
         database,
         f"GRANT USAGE ON SCHEMA {database.schema} TO {user_of(url)}",

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import pytest
+from pydantic import SecretStr
 from roles import MakeRole, name_of
 from running_sandbox import RunningSandbox
 
@@ -19,12 +20,17 @@ from runbook_lib.changes import admin_action
 from runbook_lib.cli import main
 from runbook_lib.database import Database, roles, schema
 from runbook_lib.database.statements import SQL_DIRECTORY, Statement, load
+from runbook_lib.health.checks import Check
+from runbook_lib.health.context import open_context
+from runbook_lib.health.probes.database import probe_database
 from runbook_lib.health.sources import Sources
 from runbook_lib.pipeline.options import WorkerOptions
 from runbook_lib.pipeline.providers import resolve_providers
 from runbook_lib.pipeline.reporting import Reporter
 from runbook_lib.pipeline.service import make_worker
 from runbook_lib.settings import Settings, load_settings
+from runbook_lib.triage.diagnosis import diagnose_context
+from runbook_lib.triage.evidence import ask
 
 WRITING = re.compile(r"\b(INSERT INTO|UPDATE\s+\w+\s+(AS\s+\w+\s+)?SET|DELETE FROM|FOR (NO KEY )?(UPDATE|SHARE)|CREATE|DO \$|LOCK)\b", re.I)  # fmt: skip
 # They need more than reading by what they are: a lock of ours, a function that writes, another's catalogue.
@@ -72,6 +78,48 @@ def test_a_role_has_what_its_purpose_needs_and_loses_what_it_had_beyond(
     assert action == ("ana", "done", f"{name_of(role)} as {purpose}")
     with pytest.raises(psycopg2.errors.InsufficientPrivilege), role.transaction() as transaction:
         transaction.run("DROP TABLE articles")
+
+
+@pytest.mark.parametrize("purpose", roles.PURPOSES)
+def test_a_role_that_has_what_is_printed_lacks_nothing_by_doctor_and_triage(
+    database: Database, make_role: MakeRole, settings: Settings, purpose: str
+) -> None:
+    role = granted(database, make_role, purpose)
+    rights = {check.name: check for check in doctor_checks(role)}["database.rights"]
+    assert (rights.verdict, rights.message) == ("ok", f"This role has every right that {roles.titled(purpose)} needs.")  # fmt: skip
+    given = settings.model_copy(update={"database_url": SecretStr(role.url)})
+    assert ask(load("triage")["rights_of_workers"], given).rows == ()
+    with open_context(given, require_schema=False) as context:
+        assert "database-grant-revoked" not in [each.cause.id for each in diagnose_context(context).causes]  # fmt: skip
+
+
+def test_each_right_that_a_worker_has_is_missed_when_it_is_revoked(
+    database: Database, make_role: MakeRole, settings: Settings
+) -> None:
+    role = granted(database, make_role, "worker")
+    given = settings.model_copy(update={"database_url": SecretStr(role.url)})
+    missed = {}
+    for table, wanted in roles.WORKER.items():
+        for privilege in sorted(wanted):
+            change(database, f"REVOKE {privilege} ON {table} FROM {name_of(role)}")
+            rows = ask(load("triage")["rights_of_workers"], given).rows
+            missed[table, privilege] = [(row["role"], row["relation"], row["privilege"]) for row in rows]  # fmt: skip
+            change(database, f"GRANT {privilege} ON {table} TO {name_of(role)}")
+    assert missed == {key: [(name_of(role), *key)] for key in missed}
+    assert len(missed) == sum(len(wanted) for wanted in roles.WORKER.values())
+    change(database, f"REVOKE UPDATE ON content_jobs FROM {name_of(role)}")
+    rights = {check.name: check for check in doctor_checks(role)}["database.rights"]
+    assert (rights.verdict, rights.message) == ("critical", "This role lacks UPDATE on content_jobs, which a worker needs.")  # fmt: skip
+    assert rights.next == "`runbook db grants ROLE --as worker` prints what the owner has to run."
+
+
+def doctor_checks(database: Database) -> list[Check]:
+    return list(probe_database(database.url, database.schema))
+
+
+def change(database: Database, statement: str) -> None:
+    with database.transaction() as transaction:
+        transaction.run(statement)
 
 
 def test_a_worker_role_runs_jobs_to_the_end_and_sees_no_log(

@@ -170,7 +170,7 @@ def grants(
             schema.require_current(database)
             statements = _grants(database, role, purpose, current_actor(actor) if apply_them else None)  # fmt: skip
     record = {"role": role, "purpose": purpose, "applied": apply_them, "statements": statements}
-    done = f"{role} is a {purpose} now, and no more: {len(statements)} statements were run."
+    done = f"{role} is {roles.titled(purpose)} now, and no more: {len(statements)} statements were run."
     _answer(as_json, record, done if apply_them else "\n".join(statements))
 
 

@@ -68,6 +68,11 @@ def needed(purpose: str) -> dict[str, frozenset[str]]:
     raise UsageError(f"There is no purpose {purpose!r}; a role is a {', '.join(PURPOSES)}.")
 
 
+def titled(purpose: str) -> str:
+    """A purpose with its article."""
+    return f"an {purpose}" if purpose == "operator" else f"a {purpose}"
+
+
 def grants(database: Database, role: str, purpose: str) -> list[str]:
     """The statements that make another role fit a purpose, and no more; nothing is run.
 
@@ -111,6 +116,22 @@ def beyond(privileges: Mapping[str, frozenset[str]], purpose: str) -> dict[str, 
     allowed = needed(purpose)
     surplus = {name: given - allowed.get(name, frozenset()) for name, given in privileges.items()}
     return {name: given for name, given in surplus.items() if given}
+
+
+def lacking(privileges: Mapping[str, frozenset[str]], purpose: str) -> dict[str, frozenset[str]]:
+    """What a purpose needs and a role may not do, by table."""
+    missing = {
+        name: wanted - privileges.get(name, frozenset()) for name, wanted in needed(purpose).items()
+    }
+    return {name: each for name, each in missing.items() if each}
+
+
+def closest(privileges: Mapping[str, frozenset[str]]) -> str:
+    """The first of worker, operator and reader that a role serves; else the one that it lacks least for."""
+    return min(
+        reversed(PURPOSES),
+        key=lambda purpose: sum(len(each) for each in lacking(privileges, purpose).values()),
+    )
 
 
 def _statements(transaction: Transaction, schema_name: str, role: str, purpose: str) -> list[str]:

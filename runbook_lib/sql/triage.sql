@@ -281,28 +281,33 @@ FROM unnest(%(tables)s::text[]) AS title
 WHERE to_regclass(title) IS NOT NULL;
 
 -- name: rights_of_workers
--- Rights on our tables that a role lacks: the roles of running workers, else the one that asks.
+-- Rights on our tables that a worker needs and a role lacks: the roles of running workers; where none runs, the one
+-- that asks, if it is one for workers. Only they add runs or articles.
 WITH role AS (
     SELECT DISTINCT usename AS name
     FROM pg_stat_activity
     WHERE application_name = 'runbook-worker' AND usename IS NOT NULL AND datname = current_database()
 ), asked AS (
-    SELECT name, true AS of_a_worker
+    SELECT name
     FROM role
     UNION ALL
-    SELECT current_user, false
+    SELECT current_user
     WHERE NOT EXISTS (SELECT FROM role)
+        AND (
+            has_table_privilege(to_regclass('job_runs'), 'INSERT')
+            OR has_table_privilege(to_regclass('articles'), 'INSERT')
+        )
 )
-SELECT asked.name AS role, asked.of_a_worker, wanted.relation, wanted.privilege
+SELECT asked.name AS role, wanted.relation, wanted.privilege
 FROM asked
 CROSS JOIN unnest(%(relations)s::text[], %(privileges)s::text[]) AS wanted (relation, privilege)
 WHERE to_regclass(wanted.relation) IS NOT NULL
     AND NOT has_table_privilege(asked.name, to_regclass(wanted.relation), wanted.privilege)
 UNION ALL
-SELECT asked.name, asked.of_a_worker, 'schema ' || nspname, 'USAGE'
+SELECT asked.name, 'schema ' || nspname, 'USAGE'
 FROM asked
 JOIN pg_namespace ON nspname = %(schema)s AND NOT has_schema_privilege(asked.name, pg_namespace.oid, 'USAGE')
-ORDER BY 1, 3, 4;
+ORDER BY 1, 2, 3;
 
 -- name: table_statistics
 -- Live and dead rows of the pipeline's tables, partitions added up, and when they were last vacuumed.

@@ -19,6 +19,7 @@ import psycopg2.errors
 
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Database, UnavailableDatabase
+from runbook_lib.database.roles import WORKER
 from runbook_lib.database.statements import Statement, load
 from runbook_lib.deadlines import Deadline
 from runbook_lib.errors import NotFoundError, RunbookError
@@ -26,7 +27,6 @@ from runbook_lib.health.checks import Check
 from runbook_lib.health.connections import Connections, again_where_the_link_breaks
 from runbook_lib.health.context import Context, open_context
 from runbook_lib.health.probes.database import probe_entrance
-from runbook_lib.health.probes.tables import NEEDED_RIGHTS
 from runbook_lib.health.registry import View
 from runbook_lib.health.side_by_side import run_probes
 from runbook_lib.health.sources import Sources
@@ -284,7 +284,7 @@ def masked_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_our_own(schema: str) -> dict[str, Question]:
     """What only our own pipeline's tables can tell."""
-    pairs = [(table, right) for table, rights in NEEDED_RIGHTS.items() for right in rights]
+    pairs = [(table, right) for table, rights in WORKER.items() for right in sorted(rights)]
     rights = {
         "relations": [table for table, _ in pairs], "privileges": [right for _, right in pairs],
         "schema": schema,

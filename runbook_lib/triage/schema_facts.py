@@ -59,11 +59,8 @@ def _columns_indexes_and_rights(evidence: Evidence) -> Iterator[Fact]:
     )  # fmt: skip
     rights = evidence.rows.get("rights_of_workers")
     lacking = [f"{row.privilege} on {row.relation} ({row.role})" for row in rights or ()]
-    readers_only = (
-        bool(rights) and not any(row.of_a_worker for row in rights or ()) and len(rights or ()) > 8
-    )
     yield Fact(
-        "database.rights_missing", "record", None if rights is None or readers_only else bool(lacking),
+        "database.rights_missing", "record", None if rights is None else bool(lacking),
         f"The role that works lacks rights: {', '.join(lacking[:4]) or 'none'}.", lacking[:8], [], evidence.source("rights_of_workers"), symptom=True, severe=True,
         subject={"role": rights[0].role} if rights else {},
     )  # fmt: skip

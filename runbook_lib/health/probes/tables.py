@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from runbook_lib.database import roles
 from runbook_lib.database.connection import Connection, Database
+from runbook_lib.database.schema import tables as schema_tables
 from runbook_lib.database.statements import load
 from runbook_lib.errors import CouldNotBeDone
 from runbook_lib.health.checks import Check
@@ -14,23 +16,6 @@ from runbook_lib.health.probes import Probe
 _SQL = load("doctor")
 PARTITION_WARNING_DAYS = 7
 _MAKE_PARTITIONS = "SELECT make_job_runs_partitions(); a running worker does it every hour."
-
-_READ_WRITE = ("SELECT", "INSERT", "UPDATE")
-# What the worker's and the commands' statements do, and no more.
-NEEDED_RIGHTS: Mapping[str, tuple[str, ...]] = {
-    "content_jobs": _READ_WRITE,
-    "job_runs": ("SELECT", "INSERT"),
-    "articles": (*_READ_WRITE, "DELETE"),
-    "events": _READ_WRITE,
-    "workers": (*_READ_WRITE, "DELETE"),
-    "provider_pauses": (*_READ_WRITE, "DELETE"),
-    "provider_limits": _READ_WRITE,
-    "provider_usage": _READ_WRITE,
-    "changes": _READ_WRITE,
-    "admin_actions": _READ_WRITE,
-    "notebook_runs": _READ_WRITE,
-    "schedule_runs": _READ_WRITE,
-}
 
 
 def probe_tables(connection: Connection, database: Database) -> Probe:
@@ -41,7 +26,7 @@ def probe_tables(connection: Connection, database: Database) -> Probe:
         rights = transaction.rows(_SQL["table_rights"], schema=schema, **_wanted())
     yield from _schema(namespace, schema)
     present = {row.relation for row in rights if row.present}
-    if namespace is None or present != set(NEEDED_RIGHTS):
+    if namespace is None or not set(roles.WORKER) <= present:
         yield from _absent(present, schema, may_create=bool(namespace and namespace.may_create))
         yield from _foreign_pipeline(connection)
         return
@@ -52,7 +37,7 @@ def probe_tables(connection: Connection, database: Database) -> Probe:
 
 
 def _wanted() -> dict[str, list[str]]:
-    pairs = [(relation, each) for relation, needed in NEEDED_RIGHTS.items() for each in needed]
+    pairs = [(relation, each) for relation in schema_tables() for each in roles.PRIVILEGES]
     return {
         "relations": [relation for relation, _ in pairs],
         "privileges": [each for _, each in pairs],
@@ -99,7 +84,7 @@ def _absent(present: set[str], schema: str, *, may_create: bool) -> Iterator[Che
     if not may_create:
         advice = "`runbook db migrate --sql` prints what a role that may create tables has to run."
     if present - {"content_jobs", "job_runs"}:
-        missing = ", ".join(sorted(set(NEEDED_RIGHTS) - present))
+        missing = ", ".join(sorted(set(roles.WORKER) - present))
         words = f"The workbench's tables are incomplete in {schema}; missing: {missing}."
     elif present:
         words = f"{' and '.join(sorted(present))} in {schema} are not of the workbench's making."
@@ -162,21 +147,28 @@ def _version(database: Database) -> Check:
 
 
 def _rights(rights: list[Any]) -> Iterator[Check]:
-    missing: dict[str, list[str]] = {}
+    """Whether the role serves one of the purposes that roles are made for, and what it lacks for the closest."""
+    granted: dict[str, frozenset[str]] = {}
     for row in rights:
-        if not row.granted:
-            missing.setdefault(row.relation, []).append(row.privilege)
+        if row.granted:
+            granted[row.relation] = granted.get(row.relation, frozenset()) | {row.privilege}
+    purpose = roles.closest(granted)
+    missing = {
+        relation: [each for each in roles.PRIVILEGES if each in lacked]
+        for relation, lacked in roles.lacking(granted, purpose).items()
+    }
     words = "; ".join(f"{', '.join(each)} on {relation}" for relation, each in missing.items())
     yield Check(
         "database.rights",
         "critical" if missing else "ok",
-        f"This role lacks {words}."
+        f"This role lacks {words}, which {roles.titled(purpose)} needs."
         if missing
-        else "This role has every right that the worker needs.",
+        else f"This role has every right that {roles.titled(purpose)} needs.",
         missing or None,
         source=_SQL["table_rights"].source,
-        next="`runbook db grants ROLE` prints what the owner has to run." if missing else None,
-    )
+        does_not_prove=None if missing or purpose != "reader" else "that it may work or change anything: it only reads",
+        next=f"`runbook db grants ROLE --as {purpose}` prints what the owner has to run." if missing else None,
+    )  # fmt: skip
 
 
 def _hidden_rows(rights: list[Any]) -> Iterator[Check]:
