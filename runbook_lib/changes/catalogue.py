@@ -27,6 +27,7 @@ KIND_MODULES = {
     "indexes.create": "runbook_lib.maintenance.index_changes",
     "indexes.drop": "runbook_lib.maintenance.index_changes",
     "sessions.end": "runbook_lib.maintenance.sessions",
+    "sessions.end_idle": "runbook_lib.maintenance.sessions",
     "statistics.analyze": "runbook_lib.maintenance.statistics",
     "archive.prune": "runbook_lib.archive.retention",
 }

@@ -22,6 +22,7 @@ from runbook_lib.policy import load_policy
 from runbook_lib.settings import load_settings
 
 _SQL = load("database_errors")
+_SESSIONS_SQL = load("triage")["sessions"]
 _ASKED = (
     "database.reachable", "database.latency", "database.writable", "database.connections", "database.pooler",
     "database.blockers", "database.oldest_transaction", "database.prepared_transactions",
@@ -34,6 +35,7 @@ _BY_SQLSTATE = {
 }  # fmt: skip
 _KINDS = ["error", "now", "evidence", "what_tells_it_apart", "first_safe_action"]
 _ATTEMPTS = ["error", "attempts", "first_seen", "last_seen", "sample"]
+_HOLDERS = ["application", "role", "sessions", "idle", "opened_within_a_minute"]
 _SESSIONS = ["pid", "role", "application", "seconds", "waits_for", "query"]
 
 
@@ -50,7 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "database_connections": Kind(
         "connection limit exceeded",
         "New connections fail, those that are open work on. The count is at the limit of server, role, database or pooler.",
-        "Close idle sessions of your own programs: the application that holds the most. Then fewer workers or less concurrency, never more.",
+        "Close idle sessions of your own programs: the application that holds the most (`idle_application`). Then fewer workers or less concurrency, never more.",
     ),
     "database_deadlock": Kind(
         "deadlock detected",
@@ -93,6 +95,7 @@ class DatabaseErrors(Answer):
     seen: Mapping[str, str]
     attempts: Table
     running: Table
+    holders: Table
     blocker_pid: int | None
     may_be_ended: Check
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -155,32 +158,31 @@ def database_errors(
         checks = list(survey(context, only=_ASKED, deadline_seconds=10).checks)
     except RunbookError as error:
         return _without_answers(one_line(str(error), 500))
-    attempts, running, problem = _read(sources, minutes)
+    attempts, running, holders, problem = _read(sources, minutes)
     counts = _counted(attempts)
     seen = _seen(checks, counts, running, minutes)
     pid, may_be_ended = _blocker(checks, blocker_pid)
     return DatabaseErrors(
         check=_overall(checks, seen, counts), checks=checks, seen=seen, counts=counts, problem=problem,
         attempts=table(_attempt_rows(attempts), _ATTEMPTS, problem or f"No attempt met an error of the database in {minutes} minutes."),
+        holders=table(_holder_rows(holders), _HOLDERS, problem or "Nobody has a session here."),
         running=table(_running_rows(running), _SESSIONS, problem or f"No statement runs longer than {LONG_STATEMENT_SECONDS:g} s."),
         blocker_pid=pid, may_be_ended=may_be_ended,
     )  # fmt: skip
 
 
-def _read(sources: Sources, minutes: int) -> tuple[list[Any], list[Any], str | None]:
-    """What attempts met, and what runs long; and why not, when it could not be read."""
+def _read(sources: Sources, minutes: int) -> tuple[list[Any], list[Any], list[Any], str | None]:
+    """What attempts met, what runs long, and who has sessions; and why not, when it could not be read."""
     try:
         with sources.pipeline.transaction(read_only=True) as transaction:
             running = transaction.rows(_SQL["long_statements"], seconds=LONG_STATEMENT_SECONDS)
+            holders = transaction.rows(_SESSIONS_SQL)
         with sources.pipeline.transaction(read_only=True) as transaction:
             found = transaction.rows(sources.reading(_SQL["failed_attempts"]), minutes=minutes)
-        return found, running, None
+        return found, running, holders, None
     except (RunbookError, psycopg2.Error) as error:
-        return (
-            [],
-            [],
-            f"Not known: {one_line((str(error).strip().splitlines() or ['no reason given'])[0], 300)}",
-        )
+        first = (str(error).strip().splitlines() or ["no reason given"])[0]
+        return [], [], [], f"Not known: {one_line(first, 300)}"
 
 
 def kind_of(sqlstate: str | None, text: str | None) -> str | None:
@@ -292,6 +294,14 @@ def _attempt_rows(attempts: Iterable[Any]) -> list[dict[str, Any]]:
     return rows[:20]
 
 
+def _holder_rows(holders: Iterable[Any]) -> list[dict[str, Any]]:
+    return [
+        {"application": row.application, "role": row.role, "sessions": row.sessions, "idle": row.idle,
+         "opened_within_a_minute": row.new_sessions}
+        for row in holders
+    ]  # fmt: skip
+
+
 def _running_rows(running: Iterable[Any]) -> list[dict[str, Any]]:
     return [
         {"pid": row.pid, "role": row.role, "application": row.application, "seconds": row.seconds,
@@ -304,6 +314,6 @@ def _without_answers(problem: str) -> DatabaseErrors:
     check = Check("database.errors", "not_enough_data", f"Nothing could be asked. {problem}")
     nobody = Check("database.blocker", "not_enough_data", "Not known who holds others up.")
     return DatabaseErrors(
-        check, (), {}, table([], _ATTEMPTS, problem), table([], _SESSIONS, problem), None, nobody,
-        problem=problem,
+        check, (), {}, table([], _ATTEMPTS, problem), table([], _SESSIONS, problem), table([], _HOLDERS, problem), None,
+        nobody, problem=problem,
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""The change `sessions.end`: one session that holds others up is cancelled or terminated."""
+"""The changes `sessions.end`, one session that holds others up, and `sessions.end_idle`, those that one program left."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import psycopg2.errors
@@ -20,6 +20,9 @@ _SQL = load("database_errors")
 WAYS = ("cancel", "terminate")
 # What the server shows of another role's session to one that may not look.
 HIDDEN = "<insufficient privilege>"
+# The programs of the workbench name themselves so; what they keep open they need.
+OWN_PROGRAMS = "runbook"
+LEAST_IDLE_SECONDS, USUAL_IDLE_SECONDS = 10, 60
 # A time that went through a text or a rounded age is the same one within this.
 SAME_SECONDS = 1.5
 
@@ -74,6 +77,7 @@ class EndSession(TransactionalKind):
 
     def lock(self, transaction: Transaction, rows: Sequence[SeenRow]) -> None:
         """A session cannot be locked: it is looked at once more right before it is ended."""
+        transaction.run(_SQL["look_afresh"])
 
     def apply(
         self, transaction: Transaction, rows: Sequence[SeenRow], parameters: Mapping[str, Any], actor: str
@@ -88,6 +92,96 @@ class EndSession(TransactionalKind):
             ChangedRow(row.key, before=row.shown, after={"ended_by": how}, changed=bool(done))
             for row, done in zip(rows, ended, strict=True)
         ]
+
+
+class EndIdleSessions(TransactionalKind):
+    """Ends sessions that one program opened and left idle. A pool opens new ones when it needs them."""
+
+    name = "sessions.end_idle"
+    summary = (
+        "Ends the sessions of one program that are idle and in no transaction. Nothing is rolled back; a program "
+        "that pools its connections opens new ones."
+    )
+    parameters: ClassVar[Mapping[str, str]] = {
+        "application": "the program, as its sessions name it (application_name)",
+        "role": "only those of this role",
+        "idle_seconds": f"idle for at least so long; {USUAL_IDLE_SECONDS} when not given",
+    }
+    row_limit = 500
+
+    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        application = str(given.get("application") or "").strip()
+        if not application:
+            raise UsageError(
+                "No program is named. `application` is the name that its sessions carry; those without a name could be anybody's."
+            )
+        if application.lower().startswith(OWN_PROGRAMS):
+            raise UsageError(
+                f"{application} is a program of the workbench, and needs the sessions that it holds. Drain a worker, "
+                "which gives its connection back: runbook workers drain WORKER."
+            )
+        idle_seconds = _seconds(given.get("idle_seconds"))
+        # Whoever falls idle after this is not among them, so that a plan does not change while it is read.
+        before = datetime.now(UTC) - timedelta(seconds=idle_seconds)
+        return {
+            "application": application, "role": str(given.get("role") or "").strip() or None,
+            "idle_seconds": idle_seconds, "before": before.isoformat(),
+        }  # fmt: skip
+
+    def preview(
+        self, transaction: Transaction, parameters: Mapping[str, Any], row_count: int
+    ) -> Preview:
+        rows = transaction.rows(_SQL["idle_sessions"], row_count=row_count, **parameters)
+        application = parameters["application"]
+        hidden = transaction.value(_SQL["hidden_sessions"], application=application)
+        if not rows and hidden:
+            raise PlanRefused(
+                f"This role may not look into {hidden} sessions of {application}: they are another role's. Plan it as that "
+                "role, or as one with pg_monitor and pg_signal_backend."
+            )
+        if strange := sorted({row.role for row in rows if not row.may_end}):
+            raise PlanRefused(
+                f"This role may not end sessions of {', '.join(strange)}. That role itself may, or one with pg_signal_backend."
+            )
+        return Preview([_idle(row) for row in rows], rows[0].all_of_them if rows else 0)
+
+    def lock(self, transaction: Transaction, rows: Sequence[SeenRow]) -> None:
+        """A session cannot be locked: one that has been used since is passed over when it is its turn."""
+        transaction.run(_SQL["look_afresh"])
+
+    def apply(
+        self, transaction: Transaction, rows: Sequence[SeenRow], parameters: Mapping[str, Any], actor: str
+    ) -> Sequence[ChangedRow]:  # fmt: skip
+        return [_end_idle(transaction, row) for row in rows]
+
+
+def _end_idle(transaction: Transaction, row: SeenRow) -> ChangedRow:
+    transaction.run(_SQL["look_afresh"])
+    done = bool(transaction.value(_SQL["terminate_idle"], pid=int(row.key), **row.seen))
+    after = {"ended_by": "terminate"} if done else {}
+    return ChangedRow(row.key, before=row.shown, after=after, changed=done)
+
+
+def _idle(row: Any) -> SeenRow:
+    """What is used in between has another time of its last change, and is not the one that was seen."""
+    shown = {
+        "role": row.role, "application": row.application, "address": row.address,
+        "opened": str(row.backend_start), "idle_seconds": round(row.idle_seconds),
+    }  # fmt: skip
+    seen = {"backend_start": str(row.backend_start), "state_change": str(row.state_change)}
+    return SeenRow(str(row.pid), seen, shown, row.state_change)
+
+
+def _seconds(given: Any) -> int:
+    try:
+        seconds = USUAL_IDLE_SECONDS if given in (None, "") else int(str(given))
+    except ValueError:
+        seconds = -1
+    if seconds < LEAST_IDLE_SECONDS:
+        raise UsageError(
+            f"idle_seconds is a whole number of at least {LEAST_IDLE_SECONDS}, not {given!r}: what was used a moment ago is in use."
+        )
+    return seconds
 
 
 def _refuse_unless_it_holds_up(row: Any, since: str | None) -> None:
@@ -125,3 +219,4 @@ def _moment(given: Any) -> str | None:
 
 
 register(EndSession())
+register(EndIdleSessions())

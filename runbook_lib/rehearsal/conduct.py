@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runbook_lib.maintenance.sessions import OWN_PROGRAMS
+
 # With these, jobs really are left behind, and taking them back is right.
 _LEAVE_JOBS_BEHIND = ("worker-killed", "worker-stuck", "worker-crash-loop", "workers-stopped", "job-poisonous", "network-half-open")  # fmt: skip
+_NO_SESSION_LEFT = ("database-connections-exhausted", "database-role-or-pooler-limit", "concurrency-too-high")  # fmt: skip
 # With these, a session of our own programs may be what is in the way.
 _OWN_SESSIONS = ("database-connections-exhausted", "database-role-or-pooler-limit", "worker-stuck", "network-half-open", "one-worker-outdated", "concurrency-too-high")  # fmt: skip
 _ABOUT_KEYS = ("openai-key-invalid", "openai-key-malformed", "wordpress-login-revoked", "one-worker-outdated", "database-password-wrong")  # fmt: skip
 _ABOUT_POSTS = ("openai-silent-bad-answers",)
 _LIMITS = ("requests_per_minute", "burst_requests", "concurrency")
-_OUR_PROGRAMS = "runbook"
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,20 @@ def _ended_session(
     ours = [
         str(row["before"].get("application"))
         for row in done.rows
-        if str((row.get("before") or {}).get("application") or "").startswith(_OUR_PROGRAMS)
+        if str((row.get("before") or {}).get("application") or "").startswith(OWN_PROGRAMS)
     ]
     if not ours or set(truth) & set(_OWN_SESSIONS):
         return None
     return f"a session that was in nobody's way was ended ({', '.join(ours)})."
+
+
+def _ended_idle(
+    done: Done, truth: Sequence[str], limits: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    del limits
+    if not done.rows or set(truth) & set(_NO_SESSION_LEFT):
+        return None
+    return "sessions that were in nobody's way were ended: there were enough of them."
 
 
 def _spent(done: Done, truth: Sequence[str], limits: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -129,7 +140,7 @@ def _cleaned(
 
 _JUDGES: Mapping[str, Judge] = {
     "sweep": _swept, "jobs.sweep": _swept, "limits.set": _limited, "limits.restore": _limited,
-    "sessions.end": _ended_session, "test.openai": _spent, "secrets.activate": _keys,
+    "sessions.end": _ended_session, "sessions.end_idle": _ended_idle, "test.openai": _spent, "secrets.activate": _keys,
     "secrets.retire": _keys, "posts.trash": _posts, "posts.unpublish": _posts, "job_runs.clean_up": _cleaned,
 }  # fmt: skip
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from runbook_lib.health.checks import Check
+from runbook_lib.maintenance.sessions import OWN_PROGRAMS
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact, fact_of_check, figure_of
 from runbook_lib.triage.lock_facts import lock_facts
@@ -13,6 +15,7 @@ from runbook_lib.triage.schema_facts import schema_facts
 from runbook_lib.triage.upkeep_facts import upkeep_facts
 
 FULL_PERCENT = 2.0
+NO_NAME = "(no name)"
 # Whose first word takes longer than that is slow to reach: a login that did not end in time proves no standstill.
 SLOW_FIRST_WORD_SECONDS = 0.3
 _fact = partial(fact_of_check, figure=figure_of)
@@ -269,7 +272,7 @@ def _limits(evidence: Evidence) -> Iterator[Fact]:
         "database.one_program_holds_idle_sessions", "log in",
         None if sessions is None else bool(worst and worst.idle >= 10 and worst.idle * 2 > sum(row.sessions for row in sessions)),
         f"Most sessions are idle ones of one program ({worst.application})." if worst else "Most sessions are idle ones of one program.",
-        worst.idle if worst else None, 10, evidence.source("sessions"), subject={"application": worst.application, "role": worst.role} if worst else {},
+        worst.idle if worst else None, 10, evidence.source("sessions"), subject=_program(worst),
     )  # fmt: skip
     workers = [row for row in sessions or () if row.application == "runbook-worker"]
     oldest = max((row.oldest_seconds for row in workers), default=None)
@@ -277,6 +280,13 @@ def _limits(evidence: Evidence) -> Iterator[Fact]:
         "database.old_worker_sessions_live", "log in", None if sessions is None else oldest is not None,
         "Workers' sessions that were opened earlier go on working.", oldest, None, evidence.source("sessions"),
     )  # fmt: skip
+
+
+def _program(row: Any) -> dict[str, Any]:
+    """Whose idle sessions could be ended: a program with a name, and none of the workbench."""
+    if row is None or row.application.startswith((NO_NAME, OWN_PROGRAMS)):
+        return {}
+    return {"application": row.application, "role": row.role}
 
 
 def _bad(check: Check | None) -> bool:
