@@ -10,6 +10,8 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,7 @@ from runbook_lib.rehearsal.faults import (
     seen_to_work,
 )
 from runbook_lib.rehearsal.links import DATABASE, linked
+from runbook_lib.rehearsal.pooler import pooler
 from runbook_lib.rehearsal.scene import Scene
 
 _SQL = load("rehearsal_unknown")
@@ -35,6 +38,7 @@ _PASSWORD = "ordinary"
 # As long as it takes until a person would say that nothing happens.
 IDLE_SECONDS = 6.0
 SLOW_LOGIN_SECONDS = 4.0
+POOLER_WAIT_SECONDS = 5.0
 # Since when a changed database keeps jobs from being done, as its rows say.
 ONSET_MINUTES = 10
 
@@ -126,6 +130,30 @@ def _logs_in_slowly(scene: Scene) -> bool:
 
 
 @contextmanager
+def _gone_behind_a_pooler(scene: Scene) -> Iterator[None]:
+    """A pooler that goes on taking clients, in front of a server that was stopped."""
+    assert scene.server is not None
+    with (
+        TemporaryDirectory(prefix="runbook-pooler-") as directory,
+        pooler(scene.database.url, Path(directory), wait_seconds=POOLER_WAIT_SECONDS) as url,
+    ):
+        scene.move(database_url=SecretStr(url))
+        with scene.working():
+            seen_to_work(scene, seconds=60)
+            scene.add(4)
+            scene.server.stop()
+            try:
+                yield
+            finally:
+                scene.server.start()
+
+
+def _nobody_listens(scene: Scene) -> bool:
+    assert scene.server is not None
+    return not scene.server.listens()
+
+
+@contextmanager
 def _worker_out_of_files(scene: Scene) -> Iterator[None]:
     """The worker's process may open no file and no connection any more; those that it has stay."""
     with scene.worker_process() as process:
@@ -190,6 +218,7 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         (Fault("worker-out-of-files", (), _worker_out_of_files, failures(3), own_workers=True), ("workers", "connect", "generate")),
         # the database
         (Fault("database-far-away", (), _slow_link, _logs_in_slowly, own_workers=True), ("connect", "log in", "query")),
+        (Fault("gone-behind-a-pooler", (), _gone_behind_a_pooler, _nobody_listens, own_workers=True, needs_own_server=True), ("connect", "log in", "query")),
         (Fault("standby-missing", (), _standby_missing, _commits_wait, own_workers=True, needs_own_server=True), ("record", "claim", "query", "workers")),
         (Fault("runs-trigger-raises", (), changed(_SQL["runs_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish", "claim")),
         (Fault("audit-raises", (), changed(_SQL["audit_trigger_that_raises"]), _written_and_not_done), (*_STORE, "publish")),

@@ -170,16 +170,12 @@ def _entrance(evidence: Evidence) -> Iterator[Fact]:
         link,
         "The database's port takes connections.",
     )
-    lost = _passed(link) and login is not None and not _bad(login) and answers is False
+    lost = login is not None and not _bad(login) and _bad(inside)
     yield _fact(
-        "database.breaks_after_login",
-        "query",
-        bool(lost) if inside else None,
-        inside,
-        "A session is opened, and its first question is not answered.",
-        symptom=True,
-        severe=True,
-    )
+        "database.breaks_after_login", "query", lost if inside else None, inside,
+        "A session is opened, and its first question is not answered: a pooler that lost the server behind it does so.",
+        symptom=True, severe=True,
+    )  # fmt: skip
 
 
 def _unread(evidence: Evidence) -> Iterator[Fact]:

@@ -170,10 +170,10 @@ class Diagnosis:
             told += f" Beside it: {', '.join(beside)}." if beside else ""
             return told + (f" Over by now: {', '.join(past)}." if past else "")
         if self.verdict == "unknown":
-            told = "; ".join(fact.words for fact in _telling(self.judgement.unexplained)[:_NAMED])
+            told = " ".join(fact.words for fact in _telling(self.judgement.unexplained)[:_NAMED])
             return f"No known cause fits. The trouble is at the layer “{self.layer}”. {told}"
         if self.verdict == "watch":
-            told = "; ".join(fact.words for fact in self.judgement.unexplained[:_NAMED])
+            told = " ".join(fact.words for fact in self.judgement.unexplained[:_NAMED])
             return f"Nothing is broken that needs an action now; worth watching: {told}"
         return "Every layer does its work."
 
