@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,15 @@ class ProcessStatus:
     held: bool
     kept: bool
     state: State
+
+
+def dying_with_parent(command: Sequence[str], signal_name: str = "TERM") -> list[str]:
+    """The command, sent this signal by the kernel when the thread that started it, or its process, is gone.
+
+    Linux only; elsewhere a program outlives a killed parent, and ends when it is told to.
+    """
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", signal_name, "--", *command] if setpriv else list(command)
 
 
 class Hold:

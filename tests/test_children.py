@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,3 +144,34 @@ def test_programs_stop_when_the_parent_is_killed(parent: Callable[..., Parent]) 
     while is_alive(pid):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+LABORATORY = """
+import os, signal, subprocess, sys, time
+from runbook_lib.processes import dying_with_parent
+child = subprocess.Popen(dying_with_parent([sys.executable, "-c", "import time; time.sleep(600)"], "KILL"))
+os.kill(child.pid, signal.SIGSTOP)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="it is setpriv that asks the kernel")
+def test_a_program_that_stands_still_goes_with_a_parent_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", LABORATORY], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        child = int(killed.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        killed.kill()
+    until = time.monotonic() + 30
+    while is_there(child):
+        assert time.monotonic() < until, "it outlives its parent"
+        time.sleep(0.02)
+
+
+def is_there(process_id: int) -> bool:
+    """Whether it runs, or is stopped; what ended and was not asked for yet does neither."""
+    try:
+        return bool(psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -22,7 +22,7 @@ def lab(port: int, browser: bool | None) -> int:
     every cell that is executed is told to the timeline.
     """
     from runbook_lib.database import open_reachable_or_not
-    from runbook_lib.workbench.children import dying_with_parent
+    from runbook_lib.processes import dying_with_parent
 
     settings = load_settings()
     jupyter.prepare(settings)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runbook_lib.database.statements import load
+from runbook_lib.processes import dying_with_parent
 from runbook_lib.rehearsal.scene import Scene, environment_of
 from runbook_lib.settings import PROJECT_DIRECTORY
 
@@ -121,7 +122,8 @@ class Supervised:
 def _start(
     scene: Scene, command: Sequence[str], environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
+    # Also one that is stopped or hangs goes with a laboratory that is killed.
     return subprocess.Popen(
-        command, env={**environment_of(scene.settings), **scene.environment, **(environment or {})}, cwd=os.sep,
+        dying_with_parent(command, "KILL"), env={**environment_of(scene.settings), **scene.environment, **(environment or {})}, cwd=os.sep,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
+
+from runbook_lib.processes import dying_with_parent
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
@@ -29,15 +29,6 @@ class Program:
     name: str
     command: Sequence[str]
     stop_grace_seconds: float
-
-
-def dying_with_parent(command: Sequence[str]) -> list[str]:
-    """The command, asked by the kernel to stop when the process that started it is killed.
-
-    Linux only; elsewhere a program outlives a killed parent, and ends when it is told to.
-    """
-    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else list(command)
 
 
 class Child:

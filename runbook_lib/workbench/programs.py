@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from runbook_lib.errors import EXIT_NOT_WELL, CouldNotBeDone
+from runbook_lib.processes import dying_with_parent
 from runbook_lib.settings import PROJECT_DIRECTORY, Settings
-from runbook_lib.workbench.children import Program, dying_with_parent
+from runbook_lib.workbench.children import Program
 
 SCHEDULER_STOP_GRACE_SECONDS = 60.0
 CONSOLE_STOP_GRACE_SECONDS = 15.0
