@@ -150,6 +150,8 @@ LABORATORY = """
 import os, signal, subprocess, sys, time
 from runbook_lib.processes import dying_with_parent
 child = subprocess.Popen(dying_with_parent([sys.executable, "-c", "import time; time.sleep(600)"], "KILL"))
+while b"pdeathsig" in open(f"/proc/{child.pid}/cmdline", "rb").read():
+    time.sleep(0.01)
 os.kill(child.pid, signal.SIGSTOP)
 print(child.pid, flush=True)
 time.sleep(600)
