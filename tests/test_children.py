@@ -150,7 +150,8 @@ LABORATORY = """
 import os, signal, subprocess, sys, time
 from runbook_lib.processes import dying_with_parent
 child = subprocess.Popen(dying_with_parent([sys.executable, "-c", "import time; time.sleep(600)"], "KILL"))
-while b"pdeathsig" in open(f"/proc/{child.pid}/cmdline", "rb").read():
+# Until the kernel was asked, which is done before the program itself is there.
+while not open(f"/proc/{child.pid}/cmdline", "rb").read().startswith(sys.executable.encode()):
     time.sleep(0.01)
 os.kill(child.pid, signal.SIGSTOP)
 print(child.pid, flush=True)
