@@ -124,8 +124,22 @@ class Attempts:
         wanted = frozenset(names)
         return sum(failed(row) and class_of(row) in wanted for row in self.recent), len(self.recent)
 
+    def is_over(self, strikes: Callable[[Any], bool]) -> bool:
+        """Whether, by how often these failures came among the recent attempts, another would have come by now."""
+        places = self._places(strikes)
+        return bool(places) and _is_over(places)
+
+    def since_first(self, strikes: Callable[[Any], bool]) -> int:
+        """How many of the recent attempts ended since the first of these failures, it among them."""
+        places = self._places(strikes)
+        return places[-1] + 1 if places else 0
+
+    def _places(self, strikes: Callable[[Any], bool]) -> list[int]:
+        """Which of the recent attempts, the newest first, failed so."""
+        return [place for place, row in enumerate(self.recent) if failed(row) and strikes(row)]
+
     def _seen(self, name: str) -> ClassSeen:
-        places = [place for place, row in enumerate(self.recent) if failed(row) and class_of(row) == name]  # fmt: skip
+        places = self._places(lambda row: class_of(row) == name)
         rows = [self.recent[place] for place in places]
         # Of what ran since the first of them; what ran before tells how usual they were.
         begun = self.recent[: places[-1] + 1]

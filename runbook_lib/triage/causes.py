@@ -56,7 +56,8 @@ class FirstAction:
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause. `stands` names facts of which one holds while it lasts; else it is over, and to be watched."""
+    """One cause. `stands` names facts of which one holds while it lasts; else it is over, and to be watched.
+    `of_single_jobs`: it strikes those alone, so that what strikes all is told before it."""
 
     id: str
     layer: str
@@ -69,6 +70,7 @@ class Cause:
     explains: tuple[str, ...] = ()
     mistaken_for: tuple[str, ...] = ()
     stands: tuple[str, ...] = ()
+    of_single_jobs: bool = False
     level: int = 1
     procedure: str = "emergency/system_down"
 
@@ -267,18 +269,18 @@ CAUSES: tuple[Cause, ...] = (
         supports={"openai.another_program": 2, "paused.openai_wrong_address": 1}, excludes=("openai.key_accepted",), mistaken_for=("openai-silent-bad-answers",), level=2, procedure=OPENAI_ERRORS,
     ),
     Cause(
-        "openai-content-filtered", "data", "The content filter refuses one topic; others are written.",
-        FirstAction("Keep the job in quarantine, so that no retry of many takes it along. Reword its topic as a new job.", "runbook changes plan jobs.quarantine -p job_id={job_id} -p 'reason=its topic is refused'", "Y",
+        "openai-content-filtered", "data", "The content filter refuses topics; others are written.",
+        FirstAction("Keep what it refuses in quarantine, so that no retry of many takes it along. Reword the topic as a new job.", "runbook changes plan jobs.quarantine -p job_id={job_id} -p 'reason=its topic is refused'", "Y",
                     "jobs.quarantine", {"job_id": "{job_id}", "reason": "the content filter refuses its topic"}),
         needs=("topics.refused_for_filter",), one_of=(("topics.others_fine_filter",), ("openai.key_accepted", "jobs.ended_by_filter")), supports={"jobs.ended_by_filter": 1},
-        mistaken_for=("openai-context-too-long",), stands=("topics.refused_again_filter",), procedure=OPENAI_ERRORS,
+        mistaken_for=("openai-context-too-long",), stands=("topics.refused_again_filter",), of_single_jobs=True, procedure=OPENAI_ERRORS,
     ),
     Cause(
-        "openai-context-too-long", "data", "A topic is too long for the model; others are written.",
+        "openai-context-too-long", "data", "Topics are too long for the model; others are written.",
         FirstAction("Keep the job in quarantine, so that no retry of many takes it along. Shorten its topic as a new job.", "runbook changes plan jobs.quarantine -p job_id={job_id} -p 'reason=its topic is too long'", "Y",
                     "jobs.quarantine", {"job_id": "{job_id}", "reason": "its topic is too long"}),
         needs=("topics.refused_for_length",), one_of=(("topics.others_fine_length",), ("openai.key_accepted", "jobs.ended_by_length")), supports={"jobs.ended_by_length": 1},
-        mistaken_for=("openai-content-filtered",), stands=("topics.refused_again_length",), procedure=OPENAI_ERRORS,
+        mistaken_for=("openai-content-filtered",), stands=("topics.refused_again_length",), of_single_jobs=True, procedure=OPENAI_ERRORS,
     ),
     # WordPress
     Cause(
@@ -383,8 +385,8 @@ CAUSES: tuple[Cause, ...] = (
         one_of=(("scheduler.silent", "scheduler.process_gone", "scheduler.runs_absent"), ("scheduler.runs_absent", "database.answers")), supports={"scheduler.runs_absent": 1, "scheduler.process_gone": 1}, excludes=("scheduler.at_a_run_before",), mistaken_for=("report-late-behind-another",), procedure="daily/health_check",
     ),
     Cause(
-        "dns-failure", "resolve", "Names cannot be resolved from this machine.",
-        _look("Tell whoever runs the network. Workers wait and lose nothing.", _DOCTOR, "N"),
+        "dns-failure", "resolve", "Names that are needed cannot be resolved.",
+        _look("Tell whoever runs the network; where one name alone fails, look at its spelling in the settings first. Workers wait and lose nothing.", _DOCTOR, "N"),
         one_of=(("names.several_unresolved", "names.server_silent", "failing.names"),
                 ("openai.name_unresolved", "wordpress.name_unresolved", "database.name_unresolved", "paused.openai_unreachable", "paused.wordpress_unreachable")),
         supports={"names.server_silent": 2, "failing.openai_unreachable": 1, "failing.wordpress_unreachable": 1}, explains=("database-down", "openai-overloaded", "wordpress-down", "network-flapping"),

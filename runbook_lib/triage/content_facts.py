@@ -22,7 +22,11 @@ CONTENT_CLASSES = (
     ),
     "openai_refused",
 )
-BAD_CONTENT_PERCENT, FEWEST_BAD = 15.0, 3
+BAD_CONTENT_PERCENT, SUDDEN_PERCENT, FEWEST_BAD = 15.0, 50.0, 3
+# More jobs than that, and no other written since: it is not the topics.
+FEW_JOBS = 3
+# What ended a job is old by then, and only to be watched.
+LATELY_SECONDS = 300.0
 FEW_WORDS = 60
 
 
@@ -36,7 +40,12 @@ def _content(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator
     bad, of = attempts.share_of(CONTENT_CLASSES)
     kinds = {class_of(row) for row in attempts.failures} & set(CONTENT_CLASSES)
     share = 100 * bad / of if of else 0.0
-    yield Fact("content.many_refused", "data", (bad >= FEWEST_BAD and share >= BAD_CONTENT_PERCENT) if answered else None,
+    over = attempts.is_over(lambda row: class_of(row) in CONTENT_CLASSES)
+    # Of what ran since the first of them, where it began a moment ago.
+    since = attempts.since_first(lambda row: class_of(row) in CONTENT_CLASSES)
+    sudden = bad > FEWEST_BAD and bad * 100 >= SUDDEN_PERCENT * since
+    many = bad >= FEWEST_BAD and (share >= BAD_CONTENT_PERCENT or sudden) and not over
+    yield Fact("content.many_refused", "data", many if answered else None,
                f"{bad} of the {of} newest attempts brought an article that must not be published ({', '.join(sorted(kinds)) or 'none'}).",
                bad, {"of": of, "percent": BAD_CONTENT_PERCENT}, SOURCE, symptom=True, severe=True, subject={"provider": "openai"})  # fmt: skip
     pages = attempts.classes.get("openai_wrong_address")
@@ -96,9 +105,13 @@ def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[
         # What fails at the site was written all the same.
         written = [row for row in others if row.status == "completed" or class_of(row).startswith("wordpress_")]  # fmt: skip
         fine = not others or len(written) * 2 >= len(others)
-        few = len(jobs) <= max(3, len({row.job_id for row in attempts.recent}) // 2)
+        few = len(jobs) <= max(FEW_JOBS, len({row.job_id for row in attempts.recent}) // 2)
+        first = max((row.age_seconds for row in rows), default=0.0)
+        since = sum(row.age_seconds < first for row in written)
+        few = few and (len(jobs) <= FEW_JOBS or since >= len(jobs))
+        again = len(rows) >= 2 and rows[0].age_seconds <= LATELY_SECONDS
         yield Fact(f"topics.refused_for_{kind}", "data", (len(rows) >= 1 and few) if answered else None,
-                   f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=len(rows) >= 2, subject={"job_id": rows[0].job_id} if rows else {})  # fmt: skip
+                   f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=again, subject={"job_id": rows[0].job_id} if rows else {})  # fmt: skip
         classes = [name for name, of in _OF_ONE_TOPIC.items() if of == kind]
         ended = [
             row for row in evidence.rows.get("ended_in_error", ()) if row.error_class in classes
@@ -108,8 +121,8 @@ def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[
         yield Fact(
             f"topics.refused_again_{kind}",
             "data",
-            len(rows) >= 2 if answered else None,
-            "It was met more than once.",
+            again if answered else None,
+            "It was met more than once, and lately.",
             len(rows),
             2,
             SOURCE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from runbook_lib.credentials.masking import one_line
@@ -44,6 +45,8 @@ CHANCE = 0.01
 FEWEST_UNRESOLVED = 3
 FEWEST_BROKEN, FEWEST_LATE = 4, 2
 BROKEN_SECONDS = 300.0
+# A link that flaps breaks again within that.
+CALM_SECONDS = 75.0
 _LATE = ("wordpress_outcome_unknown", "wordpress_timeout")
 _TIMED_OUT = ("openai_timeout", *_LATE)
 FEWEST_REUSED = 2
@@ -223,8 +226,9 @@ def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterato
         severe=True,
     )
     unresolved = [row for row in attempts.failures if NAME_UNRESOLVED.search(row.error or "")]
+    over = attempts.is_over(lambda row: NAME_UNRESOLVED.search(row.error or "") is not None)
     yield Fact(
-        "failing.names", "resolve", len(unresolved) >= FEWEST_UNRESOLVED if answered else None,
+        "failing.names", "resolve", len(unresolved) >= FEWEST_UNRESOLVED and not over if answered else None,
         f"{len(unresolved)} of the newest attempts failed because a name did not resolve where the worker runs.",
         len(unresolved), FEWEST_UNRESOLVED, SOURCE, symptom=True, severe=True,
     )  # fmt: skip
@@ -232,7 +236,7 @@ def _outcomes(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterato
         row for row in attempts.failures if row.http_status is None and _connection_broke(row)
     ]
     parts = {str(row.provider or class_of(row).split("_")[0]) for row in broken}
-    goes_on = bool(broken) and broken[0].age_seconds <= BROKEN_SECONDS and _bursts(attempts) >= 2
+    goes_on = _comes_and_goes(broken) and _bursts(attempts) >= 2
     both = {"openai", "wordpress"} <= parts and len(broken) >= FEWEST_BROKEN and goes_on
     yield Fact(
         "failing.both_unreachable", "connect", both if answered else None,
@@ -291,6 +295,24 @@ def _reused_connections(attempts: Attempts, answered: bool) -> Fact:
         f"{len(reused)} calls got no answer on a connection that had served before, on a new one {len(hung) - len(reused)}; meanwhile {well} attempts succeeded.",
         len(reused), FEWEST_REUSED, SOURCE, symptom=True, severe=True,
     )  # fmt: skip
+
+
+def _comes_and_goes(broken: Sequence[Any]) -> bool:
+    """Whether what broke, the newest first, still breaks now and then, and to all of them in the same minutes: faults
+    of two services one after the other are two faults."""
+    if not broken or broken[0].age_seconds > BROKEN_SECONDS:
+        return False
+    ages = [row.age_seconds for row in broken]
+    longest_calm = max((later - earlier for earlier, later in pairwise(ages)), default=0.0)
+    if ages[0] > max(CALM_SECONDS, 2 * longest_calm):
+        return False
+    spans = []
+    for part in ("openai", "wordpress"):
+        own = [row.age_seconds for row in broken if str(row.provider or class_of(row)).startswith(part)]  # fmt: skip
+        spans.append((min(own, default=0.0), max(own, default=0.0)))
+    (first_ended, first_began), (second_ended, second_began) = spans
+    apart = max(first_ended, second_ended) - min(first_began, second_began)
+    return apart <= CALM_SECONDS
 
 
 def _bursts(attempts: Attempts) -> int:

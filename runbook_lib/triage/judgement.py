@@ -61,7 +61,11 @@ def judge(facts: Facts, causes: Sequence[Cause] = CAUSES) -> Judgement:
     found = _without_consequences(
         [each for cause in causes if (each := fit(cause, facts)) is not None], facts
     )
-    found.sort(key=lambda each: (each.over, -each.confidence, LAYERS.index(each.cause.layer)))
+    found.sort(
+        key=lambda each: (
+            each.over, each.cause.of_single_jobs, -each.confidence, LAYERS.index(each.cause.layer),
+        )
+    )  # fmt: skip
     if any(not each.over for each in found):
         return Judgement("fault", tuple(found), found[0].cause.layer, _unexplained(symptoms, found))
     serious = [fact for fact in symptoms if fact.severe or fact.name.startswith("failing.")]

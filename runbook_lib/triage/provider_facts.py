@@ -300,7 +300,7 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
     yield _fact(
         "wordpress.rest_absent",
         "publish",
-        error == "wordpress_rest_off" if known else None,
+        error == "wordpress_rest_off" and status != 200 if known else None,
         rest,
         "The site answers, and has no REST API at this address, or restricts it.",
         symptom=True,
@@ -310,7 +310,7 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
         "wordpress_answer_unreadable",
         "wordpress_request_refused",
         "wordpress_login_failed",
-    )
+    ) or (error == "wordpress_rest_off" and status == 200)
     yield _fact(
         "wordpress.rest_answers_strangely",
         "publish",

@@ -125,7 +125,8 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     limit = max(STANDING_SECONDS, STANDING_FACTOR * attempts.longest_seconds)
     standing = [
         row for row in alive if row.in_flight > 0 and (row.without_progress_seconds or 0) > limit
-    ]
+        and _longest_in_hand(evidence, row) > limit
+    ]  # fmt: skip
     yield Fact("workers.stand_still", "workers", bool(standing), f"{standing[0].worker} beats, has {standing[0].in_flight} jobs in hand, and comes no step further." if standing else "Workers with jobs in hand get on.",
                round(standing[0].without_progress_seconds, 1) if standing else None, limit, source, symptom=True, severe=True, subject=_worker(standing))  # fmt: skip
     free = sum(
@@ -148,6 +149,12 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
     open_due = [row for row in due if held_back.get(row.stage) not in paused | full | limited]
     yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
                f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=not (_unswept(evidence) or writing_is_stopped(evidence, attempts)), severe=True)  # fmt: skip
+
+
+def _longest_in_hand(evidence: Evidence, row: Any) -> float:
+    """For how long a worker has had its oldest job: one that it took just now is a step further."""
+    ages = [each.age_seconds or 0.0 for each in evidence.rows.get("in_processing", ()) if each.worker == row.worker]  # fmt: skip
+    return max(ages, default=float("inf"))
 
 
 def _last_stopped(rows: Sequence[Any], silent: Sequence[Any]) -> Any | None:
@@ -455,6 +462,7 @@ def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) 
     paused = {row.error_class for row in evidence.rows.get("pauses", ()) if row.automatic}
     for name, probe in (
         ("openai_key_invalid", "openai.key"),
+        ("openai_wrong_address", "openai.key"),
         ("wordpress_login_failed", "wordpress.login"),
     ):
         seen, check = attempts.classes.get(name), evidence.checks.get(probe)
