@@ -285,7 +285,7 @@ def _program(row: Any) -> dict[str, Any]:
     """Whose idle sessions could be ended: a program with a name, and none of the workbench."""
     if row is None or row.application.lower().startswith((NO_NAME, OWN_PROGRAMS)):
         return {}
-    if not (_HARMLESS_NAME.fullmatch(row.application) and _HARMLESS_NAME.fullmatch(row.role)):
+    if not (_HARMLESS_NAME.fullmatch(row.application) and _HARMLESS_NAME.fullmatch(row.role or "")):
         return {}
     return {"application": row.application, "role": row.role}
 
