@@ -35,6 +35,7 @@ from runbook_lib.sandbox.proxy import NetworkProxy
 from runbook_lib.settings import Settings
 from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.causes import BY_ID, CAUSES
+from runbook_lib.triage.database_facts import database_facts
 from runbook_lib.triage.diagnosis import LOOK_ON, Diagnosis, assess, diagnose_context
 from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
@@ -487,6 +488,33 @@ def test_an_action_is_about_whom_the_evidence_names_and_without_a_name_there_is_
     (nameless,) = judge(Facts.of([replace(lock, subject={}), *others])).causes
     assert (nameless.action.change, nameless.action.parameters) == (None, {})
     assert "pid=PID" in nameless.action.command
+
+
+@pytest.mark.parametrize(
+    ("application", "planned"),
+    [
+        ("monthly reports", True),
+        ("runbook-worker", False),
+        ("Runbook console", False),
+        ("(no name)", False),
+        ("reports; curl evil", False),
+        ("$(curl evil)", False),
+    ],
+)
+def test_idle_sessions_are_ended_of_a_named_program_of_others_alone(
+    application: str, planned: bool
+) -> None:
+    rows = [
+        SimpleNamespace(application=name, role="of_reports", sessions=idle + 1, idle=idle, new_sessions=0, oldest_seconds=900.0)
+        for name, idle in ((application, 30), ("runbook monitor", 1))
+    ]  # fmt: skip
+    known = Facts.of([*database_facts(Evidence(rows={"sessions": rows})), *facts("database.connections_full_server")])  # fmt: skip
+    (found,) = [each for each in judge(known).causes if each.cause.id == "database-connections-exhausted"]  # fmt: skip
+    assert (found.action.change == "sessions.end_idle") == planned
+    named = {"application": application, "role": "of_reports"} if planned else {}
+    assert found.action.parameters == named
+    assert (application in found.action.command) == planned
+    assert found.action.automation == "P"
 
 
 def test_what_the_migrations_make_is_known_by_name(database: Database) -> None:

@@ -94,6 +94,12 @@ class ChangeKind(ABC):
     ) -> Preview:
         """Reads, without changing anything, at most `row_count` of the rows, and counts all."""
 
+    def kept(self, parameters: Mapping[str, Any], preview: Preview) -> dict[str, Any]:
+        """The parameters as the plan keeps them. A kind whose rows may drift one by one, without the others being
+        wrong for it, keeps here which it saw; its preview then shows exactly those again."""
+        del preview
+        return dict(parameters)
+
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """`check` after refusing names that the kind does not have."""
         if unknown := sorted(set(given) - set(self.parameters)):

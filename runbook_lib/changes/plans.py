@@ -45,6 +45,14 @@ class Plan:
     undo: Undo | None
 
     @property
+    def chosen(self) -> dict[str, Any]:
+        """The parameters that somebody chose, without what a kind keeps of what it saw."""
+        return {
+            name: value for name, value in self.parameters.items()
+            if value is not None and not isinstance(value, dict)
+        }  # fmt: skip
+
+    @property
     def exceeds_limit(self) -> bool:
         return self.row_count > self.row_limit
 
@@ -72,7 +80,7 @@ def plan(
         row = transaction.row(
             _SQL["add_plan"],
             kind=kind,
-            parameters=json.dumps(checked),
+            parameters=json.dumps(found.kept(checked, preview)),
             actor=actor,
             row_count=preview.count,
             row_limit=limit,

@@ -9,6 +9,7 @@ import click
 
 from runbook_lib import changes as planned
 from runbook_lib.changes import ChangeResult, Plan
+from runbook_lib.changes.kinds import kind_named
 from runbook_lib.cli.output import (
     actor_option,
     json_option,
@@ -159,10 +160,9 @@ def show_plan(plan: Plan, as_json: bool) -> None:
         print_json({**plan_record(plan), "apply_with": command})
         return
     click.echo(f"{plan.kind} would change {_rows(plan.row_count)} (limit {plan.row_limit}).")
+    click.echo(kind_named(plan.kind).summary)
     if plan.parameters:
-        chosen = ", ".join(
-            f"{name} = {value}" for name, value in plan.parameters.items() if value is not None
-        )
+        chosen = ", ".join(f"{name} = {value}" for name, value in plan.chosen.items())
         click.echo(f"Parameters: {chosen}")
     if plan.oldest is not None:
         click.echo(

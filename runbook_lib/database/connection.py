@@ -6,6 +6,7 @@ no session locks, no server-side prepared statements. What a transaction needs i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,13 @@ _LONGEST_SERVER_LEAD_SECONDS = 0.5
 NOTHING_IS_WRITTEN = (
     "RUNBOOK_MAPPING says that this pipeline is not ours: nothing is ever written in its database. "
     "What is ours stands in the database that `runbook db status` shows."
+)
+# How the server says that ordinary roles get no connection any more; libpq gives no code for it.
+NO_CONNECTION_LEFT = r"remaining connection slots are reserved|sorry, too many clients already"
+_HOW_TO_GET_IN = (
+    "None is left for this role. Close a program of yours, or end a worker (SIGTERM at its host: it finishes its jobs and "
+    "gives its own back); or do this with the DATABASE_URL of a role that may use reserved ones: a superuser, or since "
+    "PostgreSQL 16 one with pg_use_reserved_connections."
 )
 # Shut down or terminated (57P…), connection failure (08…; what PgBouncer answers too), idle too long.
 _ENDED_BY_THE_SERVER = ("57P", "08", "25P03", "25P04")
@@ -369,9 +377,11 @@ class Database:
                 **factories,
             )
         except psycopg2.Error as error:
+            told = _first_line(error)
+            full = re.search(NO_CONNECTION_LEFT, told)
             raise DatabaseUnreachable(
-                f"No connection to the database at {self.address}: {_first_line(error)}. "
-                "Run `runbook doctor` to see which step fails."
+                f"No connection to the database at {self.address}: {told}. "
+                f"{_HOW_TO_GET_IN if full else 'Run `runbook doctor` to see which step fails.'}"
             ) from None
 
     @contextmanager

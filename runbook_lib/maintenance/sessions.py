@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import psycopg2.errors
 
 from runbook_lib.changes import ChangedRow, Preview, SeenRow, TransactionalKind, register
+from runbook_lib.changes.plans import SAMPLE_ROWS
 from runbook_lib.credentials.masking import one_line
 from runbook_lib.database import Transaction
 from runbook_lib.database.statements import load
@@ -23,6 +25,8 @@ HIDDEN = "<insufficient privilege>"
 # The programs of the workbench name themselves so; what they keep open they need.
 OWN_PROGRAMS = "runbook"
 LEAST_IDLE_SECONDS, USUAL_IDLE_SECONDS = 10, 60
+# As many as a plan shows in full: nobody confirms what he was not shown, unless he asks for more.
+USUAL_COUNT = SAMPLE_ROWS
 # A time that went through a text or a rounded age is the same one within this.
 SAME_SECONDS = 1.5
 
@@ -86,8 +90,7 @@ class EndSession(TransactionalKind):
         try:
             ended = [transaction.value(_SQL[how], pid=parameters["pid"]) for _ in rows]
         except psycopg2.errors.InsufficientPrivilege as error:
-            told = str(error).strip().splitlines()[0]
-            raise CouldNotBeDone(f"This role may not {how} that session: {told}. Its own role, or one with pg_signal_backend, may.") from error  # fmt: skip
+            raise _may_not(f"{how} that session", error) from error
         return [
             ChangedRow(row.key, before=row.shown, after={"ended_by": how}, changed=bool(done))
             for row, done in zip(rows, ended, strict=True)
@@ -95,17 +98,23 @@ class EndSession(TransactionalKind):
 
 
 class EndIdleSessions(TransactionalKind):
-    """Ends sessions that one program opened and left idle. A pool opens new ones when it needs them."""
+    """Ends sessions that one program opened and left idle: exactly those shown, unless they were used since.
+
+    In one transaction, though what it does cannot be rolled back: where connections have run out, a second one
+    beside it may not be had.
+    """
 
     name = "sessions.end_idle"
     summary = (
-        "Ends the sessions of one program that are idle and in no transaction. Nothing is rolled back; a program "
-        "that pools its connections opens new ones."
+        "Ends sessions of one program that are idle and in no transaction: nothing is rolled back. A program with a pool "
+        "opens new ones when it needs them; one without may meet an error once, so ask its owner first. Those that it "
+        "goes on leaking come back: have it repaired."
     )
     parameters: ClassVar[Mapping[str, str]] = {
         "application": "the program, as its sessions name it (application_name)",
-        "role": "only those of this role",
-        "idle_seconds": f"idle for at least so long; {USUAL_IDLE_SECONDS} when not given",
+        "role": "only sessions of this role",
+        "idle_seconds": f"idle for at least so long (default: {USUAL_IDLE_SECONDS})",
+        "at_most": f"so many, the longest idle first (default: {USUAL_COUNT})",
     }
     row_limit = 500
 
@@ -113,75 +122,137 @@ class EndIdleSessions(TransactionalKind):
         application = str(given.get("application") or "").strip()
         if not application:
             raise UsageError(
-                "No program is named. `application` is the name that its sessions carry; those without a name could be anybody's."
+                "No program is named. application=… is the name that its sessions carry; those without one could be anybody's."
             )
         if application.lower().startswith(OWN_PROGRAMS):
             raise UsageError(
-                f"{application} is a program of the workbench, and needs the sessions that it holds. Drain a worker, "
-                "which gives its connection back: runbook workers drain WORKER."
+                f"{application} is a program of the workbench, and needs the sessions that it has. A worker gives its "
+                "own back when it is drained: `runbook workers drain WORKER`."
             )
-        idle_seconds = _seconds(given.get("idle_seconds"))
-        # Whoever falls idle after this is not among them, so that a plan does not change while it is read.
-        before = datetime.now(UTC) - timedelta(seconds=idle_seconds)
         return {
-            "application": application, "role": str(given.get("role") or "").strip() or None,
-            "idle_seconds": idle_seconds, "before": before.isoformat(),
+            "application": application,
+            "role": str(given.get("role") or "").strip() or None,
+            "idle_seconds": _whole_number(given, "idle_seconds", USUAL_IDLE_SECONDS, LEAST_IDLE_SECONDS, "What was used a moment ago is in use."),
+            "at_most": _whole_number(given, "at_most", USUAL_COUNT, 1),
         }  # fmt: skip
 
     def preview(
         self, transaction: Transaction, parameters: Mapping[str, Any], row_count: int
     ) -> Preview:
-        rows = transaction.rows(_SQL["idle_sessions"], row_count=row_count, **parameters)
-        application = parameters["application"]
-        hidden = transaction.value(_SQL["hidden_sessions"], application=application)
-        if not rows and hidden:
+        found = transaction.rows(
+            _SQL["sessions_of_program"], application=parameters["application"], role=parameters["role"], hidden=HIDDEN,
+        )  # fmt: skip
+        if (shown := parameters.get("sessions")) is not None:
+            return _shown_again(shown, found)
+        why_not = {row.pid: _why_not(row, parameters["idle_seconds"]) for row in found}
+        idle = [row for row in found if why_not[row.pid] is None][: parameters["at_most"]]
+        if found and not idle:
+            counted = Counter(why_not.values())
+            told = ", ".join(f"{count} {words}" for words, count in counted.most_common())
             raise PlanRefused(
-                f"This role may not look into {hidden} sessions of {application}: they are another role's. Plan it as that "
-                "role, or as one with pg_monitor and pg_signal_backend."
+                f"No session of {parameters['application']} is to be ended: {told}. {_what_then(found)}"
             )
-        if strange := sorted({row.role for row in rows if not row.may_end}):
-            raise PlanRefused(
-                f"This role may not end sessions of {', '.join(strange)}. That role itself may, or one with pg_signal_backend."
-            )
-        return Preview([_idle(row) for row in rows], rows[0].all_of_them if rows else 0)
+        if strange := sorted({row.role for row in idle if not row.may_end}):
+            raise _may_not(f"end sessions of {', '.join(strange)}")
+        return Preview([_seen_idle(row) for row in idle[:row_count]], len(idle))
+
+    def kept(self, parameters: Mapping[str, Any], preview: Preview) -> dict[str, Any]:
+        """With the sessions that were shown: one of them that is used again spares itself, and not all others."""
+        shown = {row.key: {"seen": row.seen, "shown": row.shown} for row in preview.rows}
+        return {**parameters, "sessions": shown}
 
     def lock(self, transaction: Transaction, rows: Sequence[SeenRow]) -> None:
-        """A session cannot be locked: one that has been used since is passed over when it is its turn."""
+        """A session cannot be locked: each is looked at once more in the statement that ends it."""
         transaction.run(_SQL["look_afresh"])
 
     def apply(
         self, transaction: Transaction, rows: Sequence[SeenRow], parameters: Mapping[str, Any], actor: str
     ) -> Sequence[ChangedRow]:  # fmt: skip
-        return [_end_idle(transaction, row) for row in rows]
+        changed: list[ChangedRow] = []
+        for row in rows:
+            transaction.run(_SQL["look_afresh"])
+            try:
+                ended = transaction.value(_SQL["terminate_idle"], pid=int(row.key), **row.seen)
+            except psycopg2.errors.InsufficientPrivilege as error:
+                before = sum(each.changed for each in changed)
+                raise _may_not(f"end process {row.key}; {before} were ended before it", error) from error  # fmt: skip
+            after = {"ended_by": "terminate"} if ended else {"spared": "used or ended since"}
+            changed.append(ChangedRow(row.key, row.shown, after, changed=bool(ended)))
+        return changed
 
 
-def _end_idle(transaction: Transaction, row: SeenRow) -> ChangedRow:
-    transaction.run(_SQL["look_afresh"])
-    done = bool(transaction.value(_SQL["terminate_idle"], pid=int(row.key), **row.seen))
-    after = {"ended_by": "terminate"} if done else {}
-    return ChangedRow(row.key, before=row.shown, after=after, changed=done)
+def _why_not(row: Any, idle_seconds: int) -> str | None:
+    """Why a session is left alone; None for one that is plainly idle."""
+    if row.hidden:
+        return "hidden from this role"
+    if row.superuser:
+        return "of a superuser, who may be repairing something"
+    if row.state != "idle":
+        return str(row.state or "of no known state")
+    if row.holds_a_lock:
+        return "idle with a lock that the session keeps (an advisory one)"
+    if row.listens:
+        return "idle because it listens (LISTEN)"
+    if row.seconds_in_state < idle_seconds:
+        return f"used within {idle_seconds} s"
+    return None
 
 
-def _idle(row: Any) -> SeenRow:
-    """What is used in between has another time of its last change, and is not the one that was seen."""
-    shown = {
-        "role": row.role, "application": row.application, "address": row.address,
-        "opened": str(row.backend_start), "idle_seconds": round(row.idle_seconds),
-    }  # fmt: skip
-    seen = {"backend_start": str(row.backend_start), "state_change": str(row.state_change)}
+def _what_then(found: Sequence[Any]) -> str:
+    if all(row.hidden for row in found):
+        return "Plan it as the role that they belong to, or as one with pg_monitor and pg_signal_backend."
+    return "Close them at the program itself, or look again in a minute."
+
+
+def _seen_idle(row: Any) -> SeenRow:
+    seen = {"backend_start": _in_utc(row.backend_start), "idle_since": _in_utc(row.state_change)}
+    shown = {"role": row.role, "application": row.application, "client": row.client}
     return SeenRow(str(row.pid), seen, shown, row.state_change)
 
 
-def _seconds(given: Any) -> int:
-    try:
-        seconds = USUAL_IDLE_SECONDS if given in (None, "") else int(str(given))
-    except ValueError:
-        seconds = -1
-    if seconds < LEAST_IDLE_SECONDS:
-        raise UsageError(
-            f"idle_seconds is a whole number of at least {LEAST_IDLE_SECONDS}, not {given!r}: what was used a moment ago is in use."
+def _shown_again(shown: Mapping[str, Any], found: Sequence[Any]) -> Preview:
+    """The sessions that the plan showed, and how many of them were not used since."""
+    rows = [
+        SeenRow(pid, each["seen"], each["shown"], datetime.fromisoformat(each["seen"]["idle_since"]))
+        for pid, each in shown.items()
+    ]  # fmt: skip
+    now = {str(row.pid): row for row in found if row.state == "idle"}
+    same = [row for row in rows if row.key in now and _seen_idle(now[row.key]).seen == row.seen]
+    if rows and not same:
+        raise PlanRefused(
+            f"None of the {len(rows)} sessions is idle as it was: each was used or has ended since. Plan again."
         )
-    return seconds
+    if strange := sorted({row.shown["role"] for row in same if not now[row.key].may_end}):
+        raise _may_not(f"end sessions of {', '.join(strange)}")
+    return Preview(rows, len(same))
+
+
+def _in_utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()
+
+
+def _whole_number(
+    given: Mapping[str, Any], name: str, usual: int, least: int, why: str = ""
+) -> int:
+    """A parameter that is a whole number. Raises `UsageError` for any other, and for one below the least."""
+    value = given.get(name)
+    if value in (None, ""):
+        return usual
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise UsageError(f"{name} is a whole number of at least {least}, not {value!r}. {why}".strip())  # fmt: skip
+    return number
+
+
+def _may_not(what: str, error: Exception | None = None) -> CouldNotBeDone:
+    """A right that is missing: seen beforehand, when nothing was done yet, or told by the server."""
+    who = "Its own role, or one with pg_signal_backend, may."
+    if error is None:
+        return PlanRefused(f"This role may not {what}. {who}")
+    return CouldNotBeDone(f"This role may not {what}: {str(error).strip().splitlines()[0]}. {who}")
 
 
 def _refuse_unless_it_holds_up(row: Any, since: str | None) -> None:

@@ -45,38 +45,32 @@ SELECT pg_cancel_backend(%(pid)s);
 -- Ends a session; its transaction is rolled back.
 SELECT pg_terminate_backend(%(pid)s);
 
--- name: idle_sessions
--- Sessions of one program in this database that are idle, in no transaction, since before a moment and for at least so
--- long by the server's own clock, the longest idle first; and whether the role that asks may end each.
-SELECT activity.pid, activity.usename::text AS role, activity.application_name AS application, activity.client_addr::text AS address,
-    activity.backend_start, activity.state_change,
-    extract(epoch FROM clock_timestamp() - activity.state_change)::double precision AS idle_seconds,
-    asker.rolsuper
-        OR pg_has_role(activity.usesysid, 'USAGE')
-        OR (pg_has_role('pg_signal_backend', 'USAGE') AND NOT owner.rolsuper) AS may_end,
-    count(*) OVER () AS all_of_them
+-- name: sessions_of_program
+-- Sessions of one program in this database, the longest idle first: what each does, whether it keeps something while it
+-- is idle (a lock of the session, a channel that it listens on), and whether the role that asks may look and may end it.
+SELECT activity.pid, activity.usename::text AS role, activity.application_name AS application,
+    coalesce(host(activity.client_addr), 'this machine') AS client,
+    activity.backend_start, activity.state, activity.state_change,
+    extract(epoch FROM clock_timestamp() - activity.state_change)::double precision AS seconds_in_state,
+    EXISTS (SELECT 1 FROM pg_locks AS held WHERE held.pid = activity.pid AND held.locktype = 'advisory') AS holds_a_lock,
+    activity.query ~* '^\s*listen\y' AS listens,
+    coalesce(owner.rolsuper, true) AS superuser,
+    pg_has_role(activity.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE') AS may_end,
+    activity.query = %(hidden)s AS hidden
 FROM pg_stat_activity AS activity
-JOIN pg_roles AS owner ON owner.oid = activity.usesysid
-JOIN pg_roles AS asker ON asker.rolname = current_user
+LEFT JOIN pg_roles AS owner ON owner.oid = activity.usesysid
 WHERE activity.datname = current_database()
-    AND activity.backend_type = 'client backend'
+    AND coalesce(activity.backend_type, 'client backend') = 'client backend'
     AND activity.pid <> pg_backend_pid()
-    AND activity.state = 'idle'
     AND activity.application_name = %(application)s
     AND (%(role)s::text IS NULL OR activity.usename = %(role)s)
-    AND activity.state_change < least(%(before)s::timestamptz, clock_timestamp() - make_interval(secs => %(idle_seconds)s))
-ORDER BY activity.state_change
-LIMIT %(row_count)s;
-
--- name: hidden_sessions
--- How many sessions of one program the role that asks may not look into.
-SELECT count(*)
-FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = %(application)s AND state IS NULL
-    AND coalesce(backend_type, 'client backend') = 'client backend';
+ORDER BY activity.state_change, activity.pid;
 
 -- name: terminate_idle
--- Ends a session that is still the one that was seen, and as idle as it was then; no row where it is not.
+-- Ends a session that is still the one that was seen, and has not been used since; no row where it is not.
 SELECT pg_terminate_backend(pid)
 FROM pg_stat_activity
-WHERE pid = %(pid)s AND state = 'idle' AND backend_start = %(backend_start)s::timestamptz AND state_change = %(state_change)s::timestamptz;
+WHERE pid = %(pid)s
+    AND backend_start = %(backend_start)s::timestamptz
+    AND state = 'idle'
+    AND state_change = %(idle_since)s::timestamptz;

@@ -130,7 +130,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "database-connections-exhausted", "log in", "The server has no connection left.",
-        FirstAction("See who holds the sessions, and close idle ones of your own programs, at the program or here.", "runbook changes plan sessions.end_idle -p application={application}", "P", "sessions.end_idle", {"application": "{application}"}, _NO_MORE_CONCURRENCY),
+        FirstAction("See who holds the sessions, and close idle ones of your own programs, at the program or here: a pool opens new ones. Of the workbench itself, end a worker (SIGTERM).",
+                    "runbook changes plan sessions.end_idle -p \"application={application}\" -p role={role}", "P", "sessions.end_idle", {"application": "{application}", "role": "{role}"}, _NO_MORE_CONCURRENCY),
         one_of=(("database.login_server", "database.connections_full_server"),),
         supports={"database.one_program_holds_idle_sessions": 2, "database.connects": 1, "database.unanswered": 1},
         mistaken_for=("database-role-or-pooler-limit", "concurrency-too-high"), level=2, procedure=DATABASE_ERRORS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ from runbook_lib.triage.upkeep_facts import upkeep_facts
 
 FULL_PERCENT = 2.0
 NO_NAME = "(no name)"
+# A program chooses its name itself, and a command with it is copied into a shell: what acts there is not repeated.
+_HARMLESS_NAME = re.compile(r"[\w .,:/@+=-]+")
 # Whose first word takes longer than that is slow to reach: a login that did not end in time proves no standstill.
 SLOW_FIRST_WORD_SECONDS = 0.3
 _fact = partial(fact_of_check, figure=figure_of)
@@ -280,7 +283,9 @@ def _limits(evidence: Evidence) -> Iterator[Fact]:
 
 def _program(row: Any) -> dict[str, Any]:
     """Whose idle sessions could be ended: a program with a name, and none of the workbench."""
-    if row is None or row.application.startswith((NO_NAME, OWN_PROGRAMS)):
+    if row is None or row.application.lower().startswith((NO_NAME, OWN_PROGRAMS)):
+        return {}
+    if not (_HARMLESS_NAME.fullmatch(row.application) and _HARMLESS_NAME.fullmatch(row.role or "")):
         return {}
     return {"application": row.application, "role": row.role}
 

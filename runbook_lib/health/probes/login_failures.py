@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from runbook_lib.database.connection import NO_CONNECTION_LEFT
+
 
 @dataclass(frozen=True)
 class LoginFailure:
@@ -25,7 +27,7 @@ _TABLE: tuple[tuple[str, LoginFailure], ...] = (
     # limits: three owners, three texts
     (r"too many connections for role", LoginFailure("limit", "This role has as many connections as it may have.", f"{_LOWER} of this role; or raise its limit: ALTER ROLE … CONNECTION LIMIT.", "role")),
     (r"too many connections for database", LoginFailure("limit", "This database has as many connections as it may have.", f"{_LOWER}; or raise its limit: ALTER DATABASE … CONNECTION LIMIT.", "database")),
-    (r"remaining connection slots are reserved|sorry, too many clients already", LoginFailure("limit", "The server has no connection left for ordinary roles (max_connections).", f"{_LOWER}; see who holds them: SELECT usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3.", "server")),
+    (NO_CONNECTION_LEFT, LoginFailure("limit", "The server has no connection left for ordinary roles (max_connections).", f"{_LOWER}; see who holds them: SELECT usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3.", "server")),
     (r"no more connections allowed|max client connections reached|maxclients|max_client_conn", LoginFailure("limit", "The pooler in front of the server takes no more clients; the server itself may be idle.", f"{_LOWER}; or raise the pooler's client limit (Supabase: pool size in the database settings).", "pooler")),
     (r"query_wait_timeout", LoginFailure("limit", "The pooler had no free server connection in time.", f"{_LOWER}; or raise the pooler's pool size.", "pooler")),
     # who
