@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -35,10 +35,12 @@ from runbook_lib.sandbox.proxy import NetworkProxy
 from runbook_lib.settings import Settings
 from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.causes import BY_ID, CAUSES
+from runbook_lib.triage.content_facts import content_facts
 from runbook_lib.triage.database_facts import database_facts
 from runbook_lib.triage.diagnosis import LOOK_ON, Diagnosis, assess, diagnose_context
 from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
+from runbook_lib.triage.failure_facts import failure_facts
 from runbook_lib.triage.judgement import Found, Judgement, fit, judge
 from runbook_lib.triage.kept_evidence import differences, keep, read
 from runbook_lib.triage.lock_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
@@ -544,3 +546,98 @@ def test_a_line_of_evidence_says_whether_a_statement_or_a_probe_gave_it(
 ) -> None:
     cited = Fact("some.fact", "query", True, "words", source=source).cited()
     assert (cited[kind], cited["again"]) == (source, again)
+
+
+# what was healed is over
+
+
+def attempt(age: float, **others: object) -> SimpleNamespace:
+    """An attempt that ended so many seconds ago; where nothing else is said, one that was published."""
+    given = {
+        "job_id": f"job {age}", "worker": "w1", "category": "News", "model": "m", "status": "completed", "error": None, "error_class": None,
+        "provider": None, "provider_code": None, "http_status": None, "sqlstate": None, "stage": "publish", "tokens": 100,
+        "write_seconds": 2.0, "publish_seconds": 1.0, "age_seconds": age, "execution_time": NOW - timedelta(seconds=age),
+        "started_at": None, "completed_at": None,
+    }  # fmt: skip
+    return SimpleNamespace(**{**given, **others})
+
+
+def failure(age: float, error_class: str, error: str = "", **others: object) -> SimpleNamespace:
+    return attempt(age, status="error", error_class=error_class, error=error, tokens=None, write_seconds=None, **others)  # fmt: skip
+
+
+def stated(rows: list[SimpleNamespace]) -> Facts:
+    evidence, attempts = Evidence(rows={"newest_attempts": rows}), Attempts(rows)
+    return Facts.of([*content_facts(evidence, attempts), *failure_facts(evidence, attempts)])
+
+
+BAD = [failure(300 + n, "content_empty") for n in range(20)]
+UNRESOLVED = [failure(300 + n, "wordpress_unreachable", "getaddrinfo failed", provider="wordpress") for n in range(8)]  # fmt: skip
+WELL_BEFORE = [attempt(400 + n) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("fact", "failures"), [("content.many_refused", BAD), ("failing.names", UNRESOLVED)]
+)
+def test_what_struck_again_and_again_is_over_once_enough_went_well_since(
+    fact: str, failures: list[SimpleNamespace]
+) -> None:
+    assert stated([*failures, *WELL_BEFORE]).holds(fact)
+    assert stated([attempt(250), *failures, *WELL_BEFORE]).holds(fact)
+    since = [attempt(10 * n) for n in range(25)]
+    assert stated([*since, *failures, *WELL_BEFORE]).holds(fact) is False
+
+
+def test_bad_articles_that_began_a_moment_ago_are_told_beside_many_that_were_good() -> None:
+    good = [attempt(200 + n) for n in range(200)]
+    assert stated([*(failure(10 * n, "content_empty") for n in range(6)), *good]).holds("content.many_refused")  # fmt: skip
+    three = [failure(10 * n, "content_empty") for n in range(3)]
+    assert stated([*three, *good]).holds("content.many_refused") is False
+
+
+def test_two_services_that_failed_one_after_the_other_are_no_link_that_flaps() -> None:
+    def broken(age: float, provider: str) -> SimpleNamespace:
+        return failure(age, f"{provider}_unreachable", "connection reset", provider=provider)
+
+    site = [broken(age, "wordpress") for age in (250.0, 252.0, 254.0)]
+    model = [broken(age, "openai") for age in (90.0, 92.0, 94.0)]
+    between = [attempt(age) for age in (150.0, 170.0, 190.0, 210.0, 300.0, 310.0, 320.0, 330.0)]
+    newest_first = sorted([*site, *model, *between], key=lambda row: row.age_seconds)
+    assert stated(newest_first).holds("failing.both_unreachable") is False
+    mixed = [broken(age, part) for age, part in ((20, "openai"), (22, "wordpress"), (80, "wordpress"), (82, "openai"))]  # fmt: skip
+    flapping = sorted([*mixed, attempt(50), *between], key=lambda row: row.age_seconds)
+    assert stated(flapping).holds("failing.both_unreachable")
+    # It breaks every minute: after five without a break it is over.
+    calm = [attempt(row.age_seconds + 240, **{k: v for k, v in vars(row).items() if k not in ("age_seconds", "execution_time")}) for row in flapping]  # fmt: skip
+    assert stated([attempt(5), *calm]).holds("failing.both_unreachable") is False
+
+
+def test_topics_are_to_blame_only_while_others_are_written_and_what_is_old_is_watched() -> None:
+    refused = [failure(10 * n, "openai_content_filtered") for n in range(12)]
+    others = [attempt(200 + n) for n in range(60)]
+    assert stated([*refused, *others]).holds("topics.refused_for_filter") is False
+    meanwhile = [attempt(10 * n + 5) for n in range(12)]
+    mixed = sorted([*refused, *meanwhile, *others], key=lambda row: row.age_seconds)
+    assert stated(mixed).holds("topics.refused_for_filter")
+    assert stated([refused[0], *others]).holds("topics.refused_for_filter")
+    old = [failure(400.0, "openai_content_filtered"), failure(401.0, "openai_content_filtered")]
+    facts_of_old = stated([*others, *old])
+    assert facts_of_old.holds("topics.refused_for_filter")
+    assert facts_of_old.holds("topics.refused_again_filter") is False
+
+
+def test_what_strikes_single_jobs_is_told_after_what_strikes_all() -> None:
+    found = judge(
+        facts(
+            "topics.refused_for_filter", "topics.others_fine_filter", "openai.key_accepted", "jobs.ended_by_filter",
+            "topics.refused_again_filter", "wordpress.certificate_expired", "wordpress.connects",
+        )
+    )  # fmt: skip
+    assert [each.cause.id for each in found.causes] == ["wordpress-certificate-expired", "openai-content-filtered"]  # fmt: skip
+
+
+def test_a_worker_that_took_its_jobs_just_now_does_not_stand_still() -> None:
+    row = worker("w", began=3000, silent=1, in_flight=1, without_progress_seconds=400.0)
+    assert of_workers(row).holds("workers.stand_still")
+    # Its job is of half a minute ago.
+    assert of_workers(row, held_by="w").holds("workers.stand_still") is False

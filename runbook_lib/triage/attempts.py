@@ -43,7 +43,7 @@ SUDDEN_CHANCE = 0.001
 # Nothing but failures of one stage since its last success, or of one category, worker or model.
 FEWEST_IN_A_ROW = 3
 # Failures that came every few attempts are over when so long a calm would be chance in so few cases.
-CALM_BY_CHANCE = 0.05
+CALM_BY_CHANCE, FEWEST_CALM = 0.05, 3
 WITHIN_CHANCE = 0.01
 # Of a stage's durations so many are needed to compare.
 FEWEST_DURATIONS, FEWEST_LATE = 5, 2
@@ -127,7 +127,7 @@ class Attempts:
     def is_over(self, strikes: Callable[[Any], bool]) -> bool:
         """Whether, by how often these failures came among the recent attempts, another would have come by now."""
         places = self._places(strikes)
-        return bool(places) and _is_over(places)
+        return bool(places) and places[0] >= FEWEST_CALM and _is_over(places)
 
     def since_first(self, strikes: Callable[[Any], bool]) -> int:
         """How many of the recent attempts ended since the first of these failures, it among them."""

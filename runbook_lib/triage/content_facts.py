@@ -108,7 +108,7 @@ def _topics(evidence: Evidence, attempts: Attempts, answered: bool) -> Iterator[
         few = len(jobs) <= max(FEW_JOBS, len({row.job_id for row in attempts.recent}) // 2)
         first = max((row.age_seconds for row in rows), default=0.0)
         since = sum(row.age_seconds < first for row in written)
-        few = few and (len(jobs) <= FEW_JOBS or since >= len(jobs))
+        few = few and (len(jobs) <= FEW_JOBS or since * 2 >= len(jobs))
         again = len(rows) >= 2 and rows[0].age_seconds <= LATELY_SECONDS
         yield Fact(f"topics.refused_for_{kind}", "data", (len(rows) >= 1 and few) if answered else None,
                    f"{len(rows)} attempts of {len(jobs)} jobs were refused because of their topic.", len(rows), 1, SOURCE, symptom=again, subject={"job_id": rows[0].job_id} if rows else {})  # fmt: skip
