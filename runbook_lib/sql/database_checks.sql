@@ -25,8 +25,8 @@ ORDER BY 3 DESC, 1, 2
 LIMIT 50;
 
 -- name: waits
--- Sessions that wait for a lock, whom each waits for, and those whom they wait for. Process 0 among the
--- blockers is a prepared transaction.
+-- Sessions of this database that wait for a lock, whom each waits for, and those whom they wait for. Process 0 among
+-- the blockers is a prepared transaction.
 WITH waiting AS MATERIALIZED (
     SELECT pid,
         extract(epoch FROM clock_timestamp() - min(waitstart))::double precision AS waiting_seconds,
@@ -34,7 +34,7 @@ WITH waiting AS MATERIALIZED (
         (array_agg(mode))[1] AS wanted_lock,
         pg_blocking_pids(pid) AS blocked_by
     FROM pg_locks
-    WHERE NOT granted
+    WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())
     GROUP BY pid
 )
 SELECT activity.pid,
