@@ -398,6 +398,15 @@ def test_what_follows_from_a_cause_is_no_open_question() -> None:
     assert [fact.name for fact in found.unexplained] == []
 
 
+def test_severe_trouble_that_the_cause_does_not_explain_stands_in_the_first_sentences() -> None:
+    (found,) = judge(
+        facts("topics.refused_for_filter", "topics.others_fine_filter", "openai.key_accepted", "topics.refused_again_filter")
+    ).causes  # fmt: skip
+    open_question = Fact("settings.unusable", "configuration", True, "A setting is cut.", symptom=True, severe=True)  # fmt: skip
+    told = Diagnosis(Judgement("fault", (found,), "data", (open_question,)), Facts(), Evidence(), (), 0.0)  # fmt: skip
+    assert told.in_words().endswith("Not explained by it: A setting is cut.")
+
+
 def test_where_no_cause_is_known_the_next_step_is_told() -> None:
     refused = Fact("database.login_refused", "log in", True, "refused", symptom=True, severe=True, next="Correct the name.")  # fmt: skip
     judged = Judgement("unknown", (), "log in", (refused,))

@@ -168,7 +168,9 @@ class Diagnosis:
             beside = [each.cause.id for each in self.causes[1:] if each.over is self.first.over]
             past = [each.cause.id for each in self.causes[1:] if each.over and not self.first.over]
             told += f" Beside it: {', '.join(beside)}." if beside else ""
-            return told + (f" Over by now: {', '.join(past)}." if past else "")
+            told += f" Over by now: {', '.join(past)}." if past else ""
+            severe = next((fact for fact in self.judgement.unexplained if fact.severe), None)
+            return told + (f" Not explained by it: {severe.words}" if severe else "")
         if self.verdict == "unknown":
             told = " ".join(fact.words for fact in _telling(self.judgement.unexplained)[:_NAMED])
             return f"No known cause fits. The trouble is at the layer “{self.layer}”. {told}"
