@@ -110,6 +110,10 @@ def test_a_provider_that_refuses_is_named_with_evidence_and_a_safe_action(
     assert first["command"].startswith(f"runbook pause {provider}")
     assert len({line.get("statement") or line.get("probe") for line in first["evidence"]}) >= 2
     assert told.keys() >= {"verdict", "causes", "not_checked", "seconds"}
+    (waits,) = told["waiting"]
+    assert waits.startswith(f"{provider} is paused since ")
+    assert waits.endswith(f"runbook resume {provider}") and "one job tries again at" in waits
+    assert waits in found._repr_html_()
     # Nothing of the prompts, bodies and keys that travelled stands in the answer.
     assert "Roses in the garden" not in json.dumps(told)
 
@@ -595,6 +599,30 @@ def test_what_struck_again_and_again_is_over_once_enough_went_well_since(
     assert stated([attempt(250), *failures, *WELL_BEFORE]).holds(fact)
     since = [attempt(10 * n) for n in range(25)]
     assert stated([*since, *failures, *WELL_BEFORE]).holds(fact) is False
+
+
+def test_what_failed_before_a_long_calm_is_not_counted_as_what_fails_now() -> None:
+    earlier = [failure(1200 + age, "openai_quota_exhausted") for age in range(5)]
+    well = [attempt(600 + age) for age in range(40)]
+    rows = [failure(30, "wordpress_login_failed"), attempt(60), failure(90, "wordpress_login_failed"), *well, *earlier]  # fmt: skip
+    found = assess(Evidence(rows={"newest_attempts": rows}, taken_at=NOW), Policy())
+    assert (found.scope()["failed_attempts"], found.scope()["most_frequent"]) == (2, "wordpress_login_failed")  # fmt: skip
+    # Without a failure after it, what failed last is told.
+    over = assess(Evidence(rows={"newest_attempts": [*well, *earlier]}, taken_at=NOW), Policy())
+    assert over.scope()["failed_attempts"] == 5
+
+
+def test_a_pause_is_told_with_its_end_and_what_ends_it() -> None:
+    def told(**given: object) -> str:
+        row = SimpleNamespace(**{"provider": "openai", "reason": "too dear", "error_class": None, "automatic": False, "paused_by": "ana", "paused_at": NOW, "until": None, **given})  # fmt: skip
+        judged = Judgement("watch", (), None)
+        return Diagnosis(judged, Facts(), Evidence(rows={"pauses": [row]}), (), 0.0).waiting[0]
+
+    until = NOW + timedelta(minutes=30)
+    assert told() == "openai is paused since 12:00 UTC (too dear) by ana. This ends it: runbook resume openai"  # fmt: skip
+    assert "by ana, until 12:30 UTC." in told(until=until)
+    assert "one job tries again at 12:30 UTC" in told(until=until, automatic=True, error_class="openai_key_invalid")  # fmt: skip
+    assert "resume" not in told(until=until, automatic=True, error_class="daily_cap_reached")
 
 
 def test_bad_articles_that_began_a_moment_ago_are_told_beside_many_that_were_good() -> None:

@@ -143,6 +143,10 @@ def _print(found: Diagnosis, with_evidence: bool) -> None:
             click.echo(f"    · [{fact.layer}] {fact.words}")
     if found.next_step:
         click.echo(f"  {click.style('Next:', bold=True)} {found.next_step}")
+    if found.waiting:
+        click.echo()
+    for sentence in found.waiting:
+        click.echo(sentence)
     _print_scope(found)
     _print_layers(found)
     _print_rest(found, with_evidence)

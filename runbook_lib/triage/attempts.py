@@ -45,6 +45,8 @@ FEWEST_IN_A_ROW = 3
 # Failures that came every few attempts are over when so long a calm would be chance in so few cases.
 CALM_BY_CHANCE, FEWEST_CALM = 0.05, 3
 WITHIN_CHANCE = 0.01
+# So many successes in a row part what fails now from what failed before.
+CALM_ATTEMPTS = 30
 # Of a stage's durations so many are needed to compare.
 FEWEST_DURATIONS, FEWEST_LATE = 5, 2
 WINDOWS = (5, 10, 20)
@@ -118,6 +120,18 @@ class Attempts:
     def failures_in_a_row(self) -> list[Any]:
         """The newest attempts up to the last success."""
         return _until(self.recent, lambda row: row.status == "completed")
+
+    def newest_failures(self) -> list[Any]:
+        """The failures of what goes on now, or went on last: back to the last calm, a long row of successes."""
+        found: list[Any] = []
+        calm = 0
+        for row in self.recent:
+            calm = 0 if failed(row) else calm + 1
+            if found and calm >= CALM_ATTEMPTS:
+                break
+            if failed(row):
+                found.append(row)
+        return found
 
     def share_of(self, names: Iterable[str]) -> tuple[int, int]:
         """How many recent attempts failed with one of these classes, of how many."""

@@ -53,6 +53,8 @@ LOOK_ON: Mapping[str, str] = {
     **dict.fromkeys(("draft", "publish"), WORDPRESS_ERRORS), "workers": "emergency/stuck_jobs", "data": "emergency/bad_content",
 }  # fmt: skip
 _NAMED = 3
+# As workers write it beside a pause that the day's limit of costs or tokens made.
+DAILY_CAP = "daily_cap_reached"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,12 @@ class Diagnosis:
         look = f"Look on: runbook run {procedure}" if procedure else "Look on: runbook doctor"
         return f"{advised} {look}" if advised else look
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """What is paused, until when, and what lets it go on once its reason is gone: a sentence for each provider."""
+        rows = self.evidence.rows.get("pauses", ())
+        return tuple(_pause_in_words(row) for row in rows if self.verdict != "healthy")
+
     # for programs
 
     @property
@@ -116,6 +124,7 @@ class Diagnosis:
             "layer": self.layer,
             "causes": [_as_dictionary(each) for each in self.causes],
             "next_step": self.next_step,
+            "waiting": list(self.waiting),
             "scope": self.scope(),
             "unexplained": [fact.cited() for fact in self.judgement.unexplained],
             "not_checked": [{"what": each.what, "why": each.why} for each in self.not_checked],
@@ -124,10 +133,7 @@ class Diagnosis:
 
     def scope(self) -> dict[str, Any]:
         """What fails: since when, which jobs, models, categories and workers; and what changed around then."""
-        failures = (
-            Attempts(self.evidence.rows.get("newest_attempts", ())).failures_in_a_row()
-            or Attempts(self.evidence.rows.get("newest_attempts", ())).failures
-        )
+        failures = Attempts(self.evidence.rows.get("newest_attempts", ())).newest_failures()
         since = min((row.execution_time for row in failures), default=None)
         return {
             "failed_attempts": len(failures),
@@ -262,6 +268,7 @@ class Diagnosis:
             )
             if action.never:
                 lines.append(f"<p><strong>Not this:</strong> {html.escape(action.never)}</p>")
+        lines += [f"<p>{html.escape(each)}</p>" for each in self.waiting]
         since = self.scope()["since"]
         if self.verdict in ("fault", "unknown") and since:
             scope = self.scope()
@@ -359,6 +366,17 @@ def _fallback() -> Settings:
             found.value("RUNBOOK_HOME") or Settings.model_fields["runbook_home"].default
         ).absolute(),
     )
+
+
+def _pause_in_words(row: Any) -> str:
+    begun, provider = row.paused_at.astimezone(UTC), row.provider
+    told = f"{provider} is paused since {begun:%H:%M} UTC ({row.error_class or row.reason})"
+    end = f"{row.until.astimezone(UTC):%H:%M} UTC" if row.until else None
+    if row.error_class == DAILY_CAP:
+        return f"{told}, until {end} or a higher limit: runbook limits show."
+    if row.automatic:
+        return f"{told}; one job tries again at {end}. Once it is repaired, this lets all go on at once: runbook resume {provider}"
+    return f"{told} by {row.paused_by}{f', until {end}' if end else ''}. This ends it: runbook resume {provider}"
 
 
 def _grouped(not_checked: tuple[NotChecked, ...]) -> tuple[NotChecked, ...]:
