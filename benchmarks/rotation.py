@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from psycopg2.extensions import parse_dsn
+
 from benchmarks.figures import report
 from benchmarks.pipeline_scene import Scene, Verdict, wait_until
 from benchmarks.scratch import server
@@ -22,6 +24,7 @@ from runbook_lib.credentials.staging import register
 from runbook_lib.database.binaries import find_binaries
 from runbook_lib.database.connection import Database
 from runbook_lib.env_file import EnvFile
+from runbook_lib.maintenance.trial_restore import without_password
 from runbook_lib.sandbox import Sandbox, acquire
 from runbook_lib.sandbox.control import SandboxControl
 from runbook_lib.settings import PROJECT_DIRECTORY, environment_without_callers
@@ -149,7 +152,11 @@ class RotatedPipeline:
 
     def _dump(self) -> bytes:
         tool = find_binaries(self.home / "none").directory / "pg_dump"
-        dump = subprocess.run([str(tool), "--dbname", self.database.url], capture_output=True)
+        dump = subprocess.run(
+            [str(tool), "--dbname", without_password(self.database.url)],
+            env={**os.environ, "PGPASSWORD": parse_dsn(self.database.url)["password"]},
+            capture_output=True,
+        )
         assert dump.returncode == 0, dump.stderr.decode()[-500:]
         return dump.stdout
 

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dumping import dumped
 from foreign_pipeline import BARE, BIGINT_KEYS, UUID_KEYS, as_role
 from running_sandbox import RunningSandbox
 
 from runbook_lib import cli
-from runbook_lib.database import Database, binaries
+from runbook_lib.database import Database
 from runbook_lib.functions import FUNCTIONS, call
 from runbook_lib.health.context import Context, open_context
 from runbook_lib.health.grants import reading_grants
@@ -61,14 +62,11 @@ class Theirs:
                 transaction.value(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table.title.replace('%', '%%')} AS t")
                 for table in tables
             ]  # fmt: skip
-        return dumped(self.owner), str(rows), tables
+        return schema_of(self.owner), str(rows), tables
 
 
-def dumped(database: Database) -> str:
-    program = binaries.find_binaries().program("pg_dump")
-    text = subprocess.run(
-        [program, "--schema-only", database.url], capture_output=True, text=True, check=True
-    ).stdout
+def schema_of(database: Database) -> str:
+    text = dumped(database, "--schema-only")
     # A random word that guards the dump against its own contents.
     return "\n".join(line for line in text.splitlines() if "restrict " not in line)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dumping import dumped
 from history import seed_history
 from roles import MakeRole
 
@@ -50,8 +51,7 @@ def figures_of(database: Database, **options: int) -> dict[str, trial_restore.Fi
 
 
 def dump(database: Database, file: Path) -> Path:
-    command = [BINARIES.program("pg_dump"), "--format=custom", f"--file={file}", database.url]
-    subprocess.run(command, check=True, capture_output=True)
+    dumped(database, "--format=custom", f"--file={file}")
     return file
 
 

@@ -325,9 +325,10 @@ def test_a_password_given_as_a_parameter_is_known_for_masking_too() -> None:
 
 
 STOPPED = """
+import os
 import sys
 from runbook_lib.database import Database
-database = Database(sys.argv[1], deadline_seconds=1)
+database = Database(os.environ["URL"], deadline_seconds=1)
 with database.transaction() as transaction:
     print(transaction.value("SELECT 1"), flush=True)
     sys.stdin.readline()
@@ -339,7 +340,8 @@ def test_a_process_that_was_stopped_past_its_deadline_changes_nothing_when_it_go
     database: Database,
 ) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", STOPPED, database.url], **pipes) as process:
+    environment = {**os.environ, "URL": database.url}
+    with subprocess.Popen([sys.executable, "-c", STOPPED], env=environment, **pipes) as process:
         assert process.stdout is not None
         process.stdout.readline()
         os.kill(process.pid, signal.SIGSTOP)

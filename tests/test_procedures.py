@@ -280,12 +280,13 @@ def test_what_the_archive_does_not_take_stays_and_is_said(
 
 
 RUN_IN_A_PROCESS = """
+import os
 import sys
 from pathlib import Path
 from runbook_lib.database import Database
 from runbook_lib.procedures.runner import run
 from runbook_lib.settings import Settings
-url, home, folder = sys.argv[1:]
+url, (home, folder) = os.environ["URL"], sys.argv[1:]
 settings = Settings(database_url=url, runbook_home=Path(home), runbook_procedures=Path(folder))
 run("fixture/cells", actor="somebody", database=Database(url), settings=settings)
 """
@@ -300,7 +301,8 @@ def test_a_killed_runner_leaves_no_kernel_and_its_record_is_closed_as_lost(
         f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\ntime.sleep(3600)",
     )  # fmt: skip
     runner = subprocess.Popen(
-        [sys.executable, "-c", RUN_IN_A_PROCESS, database.url, str(home), str(folder)]
+        [sys.executable, "-c", RUN_IN_A_PROCESS, str(home), str(folder)],
+        env={**os.environ, "URL": database.url},
     )
     kernel = int(wait_until(lambda: pid_file.exists() and pid_file.read_text()))
     runner.send_signal(signal.SIGKILL)

@@ -292,6 +292,7 @@ def test_filing_without_a_database_leaves_everything(away: Database, tmp_path: P
 
 
 FILER = """
+import os
 import sys
 from pathlib import Path
 from runbook_lib.cli.spool import spool as spool_command
@@ -301,7 +302,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 spool = Spool(Path(sys.argv[1]))
 while spool.waiting():
-    spool.file(Database(sys.argv[2]))
+    spool.file(Database(os.environ["URL"]))
 """
 
 
@@ -313,9 +314,11 @@ def test_many_filers_that_are_killed_file_everything_once_and_in_order(
     for run_id in run_ids:
         opened(spool, run_id)
         closed(spool, run_id)
-    command = [sys.executable, "-c", FILER, str(spool.directory), database.url]
+    command = [sys.executable, "-c", FILER, str(spool.directory)]
+    environment = {**os.environ, "URL": database.url}
     filers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(3)
     ]
     for filer in filers:
         assert filer.stdout is not None

@@ -112,7 +112,8 @@ def test_a_provider_that_refuses_is_named_with_evidence_and_a_safe_action(
     assert told.keys() >= {"verdict", "causes", "not_checked", "seconds"}
     (waits,) = told["waiting"]
     assert waits.startswith(f"{provider} is paused since ")
-    assert waits.endswith(f"runbook resume {provider}") and "one job tries again at" in waits
+    assert waits.endswith(f"runbook resume {provider}")
+    assert "one job tries again at" in waits
     assert waits in found._repr_html_()
     # Nothing of the prompts, bodies and keys that travelled stands in the answer.
     assert "Roses in the garden" not in json.dumps(told)
