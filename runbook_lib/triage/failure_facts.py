@@ -141,7 +141,7 @@ def _told(row: Any) -> str:
     """What the other side said at the newest of them: a class alone keeps back what a person needs."""
     told = [str(part) for part in (row.http_status, row.provider_code, row.sqlstate) if part]
     error = one_line(str(row.error or ""), ERROR_CHARACTERS)
-    return f" The newest: {' '.join([*told, error]).strip()}." if told or error else ""
+    return f" The newest: {' '.join([*told, error]).strip().rstrip('.')}." if told or error else ""
 
 
 def _struck(seen: ClassSeen) -> dict[str, Any]:
