@@ -94,7 +94,8 @@ def _of_a_body(function: Function) -> dict[str, Any]:
                 "type": "string",
                 "minLength": 1,
                 "maxLength": 4000,
-                "pattern": r"^[A-Za-z]",
+                # More than blanks, and no NUL.
+                "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$",
             }
             required.append("topic")
         own["action"] = {"const": action}
