@@ -14,10 +14,12 @@ from runbook_lib.health.context import open_context
 from runbook_lib.pipeline.refusals import refused_statement
 from runbook_lib.settings import Settings
 from runbook_lib.triage.attempts import Attempts
+from runbook_lib.triage.causes import BY_ID
 from runbook_lib.triage.diagnosis import diagnose_context
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Facts
-from runbook_lib.triage.judgement import judge
+from runbook_lib.triage.judgement import fit, judge
+from runbook_lib.triage.schema_facts import schema_facts
 from runbook_lib.triage.worker_facts import worker_facts
 from runbook_lib.triage.write_facts import write_facts
 
@@ -86,6 +88,22 @@ def test_a_rule_that_refuses_one_job_stops_no_other_and_says_why(database: Datab
     assert told(database) == []
 
 
+def test_a_result_that_a_constraint_refuses_names_it_and_no_value_of_the_row(
+    database: Database, settings: Settings
+) -> None:
+    add(database, 4, max_retries=0)
+    run(database, "ALTER TABLE content_jobs ADD CONSTRAINT never_done CHECK (status <> 'completed') NOT VALID")  # fmt: skip
+    assert work(database, done, options(concurrency=1)) == 1
+    found = runs(database)
+    assert {(each.status, each.sqlstate) for each in found} == {("error", "23514")}
+    assert {each.error for each in found} == {"The result cannot be stored: CheckViolation: content_jobs.never_done."}  # fmt: skip
+    given = settings.model_copy(update={"database_url": Settings(database_url=database.url).database_url})  # fmt: skip
+    with open_context(given, require_schema=False) as context:
+        facts = diagnose_context(context).facts
+    assert facts.holds("database.constraint_of_others_refuses")
+    assert facts.by_name["failing.unexpected_error"].layer == "record"
+
+
 @pytest.mark.parametrize("sqlstate", ["40P01", "57P01", "08006", "53300", "55P03"])
 def test_a_conflict_or_a_server_that_ends_is_no_refusal(database: Database, sqlstate: str) -> None:
     with pytest.raises(psycopg2.Error) as caught, psycopg2.connect(database.url) as connection:
@@ -116,7 +134,7 @@ def test_a_refusal_is_over_when_its_worker_ends_an_attempt_or_others_do_and_it_i
     now = datetime(2026, 5, 20, 12, tzinfo=UTC)
     said = SimpleNamespace(
         worker="it", occurred_at=now - timedelta(seconds=seconds_ago), message="refused", sqlstate="P0001",
-        relation=None, within=None, age_seconds=float(seconds_ago),
+        relation=None, constraint_name=None, within=None, age_seconds=float(seconds_ago),
     )  # fmt: skip
     ended = [
         SimpleNamespace(
@@ -125,7 +143,7 @@ def test_a_refusal_is_over_when_its_worker_ends_an_attempt_or_others_do_and_it_i
         )
     ]  # fmt: skip
     evidence = Evidence(rows={"refused_statements": [said], "waiting": [said], "worker_sessions": []})  # fmt: skip
-    refused, _ = write_facts(evidence, Attempts(ended if ended_by else []))
+    refused, *_ = write_facts(evidence, Attempts(ended if ended_by else []))
     assert refused.holds is lasts
 
 
@@ -141,7 +159,7 @@ def test_jobs_that_nobody_takes_because_nothing_can_be_written_are_a_trouble_of_
     )  # fmt: skip
     waits = SimpleNamespace(stage="write", due=True, jobs=3, longest_seconds=90.0, error_class=None, most_lost=0)  # fmt: skip
     said = SimpleNamespace(
-        worker="it", occurred_at=now, message="no partition", sqlstate="23514", relation=None, within=None, age_seconds=5.0,
+        worker="it", occurred_at=now, message="no partition", sqlstate="23514", relation=None, constraint_name=None, within=None, age_seconds=5.0,
     )  # fmt: skip
     session = SimpleNamespace(
         pid=1, state="active", wait_event_type="IPC", wait_event="SyncRep", blocked=False, in_state_seconds=30.0, age_seconds=60.0,
@@ -163,3 +181,22 @@ def test_jobs_that_nobody_takes_because_nothing_can_be_written_are_a_trouble_of_
     assert narrowed() == "claim"
     besides = {"refused": {"refused_statements": [said]}, "held up": {"worker_sessions": [session]}}
     assert narrowed(**besides[why]) == "record"
+
+
+@pytest.mark.parametrize("told", ["odd", "content_jobs_status_check", None])
+def test_a_refusal_by_a_constraint_that_no_migration_made_is_a_drift_of_the_schema(
+    told: str | None,
+) -> None:
+    said = SimpleNamespace(
+        worker="it", occurred_at=datetime(2026, 5, 20, 12, tzinfo=UTC), message="violates a check", sqlstate="23514",
+        relation="content_jobs", constraint_name=told, within=None, age_seconds=5.0,
+    )  # fmt: skip
+    rules = [
+        SimpleNamespace(relation="content_jobs", kind="constraint", name=name)
+        for name in ("odd", "content_jobs_status_check")
+    ]
+    evidence = Evidence(rows={"refused_statements": [said], "waiting": [said], "rules_of_tables": rules})  # fmt: skip
+    facts = Facts.of([*schema_facts(evidence), *write_facts(evidence, Attempts([]))])
+    assert facts.holds("database.constraint_of_others_refuses") is (told == "odd")
+    found = fit(BY_ID["database-schema-drift"], facts)
+    assert (found is not None) is (told == "odd")

@@ -502,13 +502,21 @@ class Worker:
                 found.append(attempt)
 
 
+def _why(error: Exception) -> str:
+    """What a rule that raises says, or which constraint refuses; other messages may hold values of the row."""
+    if not isinstance(error, psycopg2.Error):
+        return "."
+    if isinstance(error, psycopg2.errors.RaiseException):
+        return f": {one_line(error.diag.message_primary or '', 200)}"
+    if error.diag.constraint_name:
+        return f": {error.diag.table_name}.{error.diag.constraint_name}."
+    return "."
+
+
 def _cannot_be_stored(error: Exception) -> Failure:
-    # A rule that raises says why; other messages may hold values of the row.
-    told = error.diag.message_primary if isinstance(error, psycopg2.errors.RaiseException) else None
-    why = f": {one_line(told, 200)}" if told else "."
     return Failure(
         "unexpected_error",
-        f"The result cannot be stored: {type(error).__name__}{why}",
+        f"The result cannot be stored: {type(error).__name__}{_why(error)}",
         exception_class=type(error).__name__,
         sqlstate=getattr(error, "pgcode", None),
     )

@@ -15,7 +15,7 @@ from psycopg2.extras import DictCursor
 from pydantic import SecretStr
 
 from runbook_lib.database.statements import Statement, load
-from runbook_lib.rehearsal.faults import Fault, Shows, Stage, seen_to_work, stands_still
+from runbook_lib.rehearsal.faults import Fault, Shows, Stage, failures, seen_to_work, stands_still
 from runbook_lib.rehearsal.links import DATABASE, linked
 from runbook_lib.rehearsal.pooler import pooler
 from runbook_lib.rehearsal.roles import Role, is_refused, login_fails_with, ordinary_role
@@ -295,6 +295,7 @@ DATABASE_FAULTS: tuple[Fault, ...] = (
     Fault("db-table-locked", ("database-table-locked",), _held(_SQL["lock_jobs"]), _workers_wait),
     Fault("db-writes-locked", ("database-table-locked",), _held(_SQL["lock_writes"]), _workers_wait),
     Fault("db-runs-locked", ("database-table-locked",), _held(_SQL["lock_runs"]), _workers_wait),
+    Fault("db-workers-locked", ("database-table-locked",), _held(_SQL["lock_workers"]), _workers_wait),
     Fault("db-open-migration", ("database-table-locked",), _held(_SQL["add_column"]), _workers_wait),
     Fault("db-index-in-transaction", ("database-table-locked",), _held(_SQL["make_index"]), _workers_wait),
     Fault("db-idle-transaction", ("database-rows-locked-by-idle-transaction",), _rows_held, _queue_looks_empty),
@@ -308,5 +309,7 @@ DATABASE_FAULTS: tuple[Fault, ...] = (
     Fault("db-table-renamed", ("database-schema-drift",), _changed("rename_table", back=("rename_table_back",)), _refused("reads_articles", "42P01")),
     Fault("db-column-demanded", ("database-schema-drift",), _changed("demand_column", back=("demand_column_undone",)), _refused("adds_run", "23502")),
     Fault("db-status-rule", ("database-schema-drift",), _changed("drop_status_rule", "other_status_rule", back=("drop_status_rule", "status_rule_back")), _refused("claims_job", "23514")),
+    Fault("db-status-rule-added", ("database-schema-drift",), _changed("add_status_rule", back=("added_status_rule_undone",)), _refused("claims_job", "23514")),
+    Fault("db-title-rule-added", ("database-schema-drift",), _changed("add_title_rule", back=("title_rule_undone",)), failures(4)),
     Fault("db-index", ("database-index-missing",), _slow_claims, _claims_are_slow),
 )  # fmt: skip

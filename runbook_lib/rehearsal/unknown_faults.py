@@ -225,7 +225,7 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         (Fault("trigger-sleeps", (), changed(_SQL["slow_trigger"]), nothing_is_done), ("claim", "query", "record", "workers")),
         (Fault("rule-swallows-updates", (), changed(_SQL["rule_that_swallows_updates"]), nothing_is_done), ("claim", "query", "record", "workers")),
         (Fault("claims-are-vetoed", (), changed(_SQL["claims_are_vetoed"]), nothing_is_done), ("claim", "query", "record", "workers")),
-        (Fault("articles-must-be-short", (), changed(_SQL["articles_must_be_short"]), _written_and_not_done), _STORE),
+        (Fault("articles-must-differ", (), changed(_SQL["articles_must_differ_in_model"]), _written_and_not_done), _STORE),
         (Fault("no-place-for-runs", (), changed(_SQL["no_place_for_runs"]), _written_and_not_done), (*_STORE, "publish", "claim")),
         (Fault("rows-hidden", (), _rows_hidden, nothing_is_done, own_workers=True), ("claim", "query", "data", "record", "workers", "configuration")),
     )

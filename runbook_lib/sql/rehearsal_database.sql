@@ -85,6 +85,10 @@ LOCK TABLE content_jobs IN SHARE ROW EXCLUSIVE MODE;
 -- The whole table of attempts: jobs are claimed, and none can be ended.
 LOCK TABLE job_runs IN ACCESS EXCLUSIVE MODE;
 
+-- name: lock_workers
+-- The whole table of workers, for everybody who writes: no sign of life arrives.
+LOCK TABLE workers IN SHARE MODE;
+
 -- name: add_column
 -- A migration by hand that nobody committed.
 ALTER TABLE content_jobs ADD COLUMN reviewed_by text;
@@ -183,6 +187,22 @@ ALTER TABLE content_jobs DROP CONSTRAINT content_jobs_status_check;
 -- The rule for a job's status knows other words than the code writes.
 ALTER TABLE content_jobs
 ADD CONSTRAINT content_jobs_status_check CHECK (status IN ('pending', 'completed', 'error', 'working')) NOT VALID;
+
+-- name: add_status_rule
+-- Beside the rule for a job's status another one, of a release that has other words.
+ALTER TABLE content_jobs ADD CONSTRAINT content_jobs_status_words CHECK (status <> 'processing') NOT VALID;
+
+-- name: added_status_rule_undone
+-- Without it.
+ALTER TABLE content_jobs DROP CONSTRAINT content_jobs_status_words;
+
+-- name: add_title_rule
+-- A rule for titles that hardly any title keeps.
+ALTER TABLE articles ADD CONSTRAINT articles_title_short CHECK (length(title) < 5) NOT VALID;
+
+-- name: title_rule_undone
+-- Without it.
+ALTER TABLE articles DROP CONSTRAINT articles_title_short;
 
 -- name: status_rule_back
 -- The rule for a job's status is what it was.

@@ -211,7 +211,7 @@ LIMIT 200;
 -- name: refused_statements
 -- What the database refused workers within ten minutes: they say so in a row where that still can be written.
 SELECT worker, occurred_at, message, details ->> 'sqlstate' AS sqlstate, details ->> 'relation' AS relation,
-    details ->> 'within' AS within, extract(epoch FROM now() - occurred_at)::double precision AS age_seconds
+    details ->> 'constraint' AS constraint_name, details ->> 'within' AS within, extract(epoch FROM now() - occurred_at)::double precision AS age_seconds
 FROM events
 WHERE kind = 'statement_refused' AND occurred_at > now() - interval '10 minutes'
 ORDER BY occurred_at DESC

@@ -180,6 +180,8 @@ def layer_of_class(name: str, seen: ClassSeen | None = None) -> str:
         return "data"
     if name.startswith("database_"):
         return "query"
+    if seen and all(row.sqlstate for row in seen.rows):
+        return "record"
     stage = most_by(seen.rows, "stage")[0] if seen else None
     return "publish" if stage == "publish" else "generate"
 

@@ -275,10 +275,9 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
         rest,
         "The REST API answers at its usual address.",
     )
-    down = bool(status and status >= 500) or error in (
-        "wordpress_unavailable",
-        "wordpress_rate_limited",
-    )
+    # 429 asks for fewer requests; with any other status who asks to wait is under maintenance.
+    waits = error == "wordpress_rate_limited" and status != 429
+    down = bool(status and status >= 500) or error == "wordpress_unavailable" or waits
     yield _fact(
         "wordpress.server_errors_now",
         "publish",

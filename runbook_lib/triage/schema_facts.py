@@ -77,6 +77,12 @@ def _missing_columns(found: Any) -> list[str]:
     )
 
 
+def rules_of_others(evidence: Evidence) -> list[Any]:
+    """Checks, triggers and policies on our tables that no migration of ours made."""
+    rows = evidence.rows.get("rules_of_tables", ())
+    return [row for row in rows if row.kind != "table" and row.name not in expected_names(row.kind).get(row.relation, ())]  # fmt: skip
+
+
 def _rules(evidence: Evidence) -> Iterator[Fact]:
     """Tables that are gone, and checks, triggers and policies that the migrations did not make."""
     rows, source = evidence.rows.get("rules_of_tables"), evidence.source("rules_of_tables")
@@ -93,7 +99,7 @@ def _rules(evidence: Evidence) -> Iterator[Fact]:
         f"Row-level security applies to this role on {', '.join(which) or 'no table'}: rows may be missing without an error.",
         which, [], evidence.source("rows_hidden"), symptom=True, severe=True,
     )  # fmt: skip
-    strange = [row for row in rows or () if row.kind != "table" and row.name not in expected_names(row.kind).get(row.relation, ())]  # fmt: skip
+    strange = rules_of_others(evidence)
     checks = [f"{row.relation}.{row.name}" for row in strange if row.kind == "constraint"]
     yield Fact(
         "database.constraints_of_others", "record", None if rows is None else bool(checks),

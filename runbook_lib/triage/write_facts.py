@@ -9,9 +9,11 @@ from runbook_lib.pipeline.refusals import TELL_AGAIN_SECONDS
 from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.evidence import Evidence
 from runbook_lib.triage.facts import Fact, rounded
+from runbook_lib.triage.schema_facts import rules_of_others
 
 # A refusal that lasts is told again before that; where others succeed meanwhile, that is waited for no longer.
 LASTS_SECONDS, AGAIN_SECONDS = 3 * TELL_AGAIN_SECONDS, TELL_AGAIN_SECONDS + 5.0
+FEWEST_REFUSED = 2
 # Statements of a worker take moments.
 HELD_UP_SECONDS = 5.0
 # What a statement waits for that is neither work nor somebody's lock: a standby, a pause, another process.
@@ -21,6 +23,7 @@ _WAITS = ("IPC", "Timeout", "Extension")
 def write_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
     """Without our own tables nothing tells what a worker was refused."""
     yield _refused(evidence, attempts)
+    yield _refused_by_a_constraint_of_others(evidence, attempts)
     yield _held_up(evidence)
 
 
@@ -38,6 +41,29 @@ def _refused(evidence: Evidence, attempts: Attempts) -> Fact:
         "database.statements_refused", "record", holds, words, [row.sqlstate for row in lasting][:5], [], source,
         symptom=True, severe=True, subject={"worker": lasting[0].worker} if lasting else {},
     )  # fmt: skip
+
+
+def _refused_by_a_constraint_of_others(evidence: Evidence, attempts: Attempts) -> Fact:
+    """Whether the constraint that refuses a worker's turn, or one result after another, is none of our migrations'."""
+    known = "refused_statements" in evidence.rows and "rules_of_tables" in evidence.rows
+    others = {row.name for row in rules_of_others(evidence) if row.kind == "constraint"}
+    named = {row.constraint_name for row in _lasting(evidence, attempts)} & others
+    named |= {name for name in others if _refuses_results(name, attempts)}
+    return Fact(
+        "database.constraint_of_others_refuses", "record", bool(named) if known else None,
+        f"Workers are refused by {', '.join(sorted(named))}." if named else "No worker is refused by a constraint that no migration of ours made.",
+        sorted(named), [], evidence.source("refused_statements"), symptom=bool(named), severe=True,
+    )  # fmt: skip
+
+
+def _refuses_results(constraint: str, attempts: Attempts) -> bool:
+    """Whether results could not be stored because of a constraint, several times, and still cannot."""
+
+    def strikes(row: Any) -> bool:
+        return str(row.sqlstate or "").startswith("23") and constraint in (row.error or "")
+
+    count = sum(strikes(row) for row in attempts.failures)
+    return count >= FEWEST_REFUSED and not attempts.is_over(strikes)
 
 
 def _lasting(evidence: Evidence, attempts: Attempts) -> list[Any]:
