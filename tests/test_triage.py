@@ -119,6 +119,55 @@ def test_a_provider_that_refuses_is_named_with_evidence_and_a_safe_action(
     assert "Roses in the garden" not in json.dumps(told)
 
 
+def test_a_site_that_is_down_is_named_before_a_job_meets_it_and_only_if_readers_see_it_too(
+    scene: Scene,
+) -> None:
+    scene.past()
+    number = scene.control.set_fault("wordpress", "maintenance")
+    found = look(scene)
+    assert named(found) == ["wordpress-down"]
+    assert {fact.source for fact in found.causes[0].evidence} >= {"GET /"}
+    scene.control.clear_faults(fault_id=number)
+    scene.control.set_fault("wordpress", "status", status=500, path="wp-json")
+    one_route = look(scene)
+    assert one_route.facts.holds("wordpress.server_errors_now")
+    assert one_route.facts.holds("wordpress.front_page_down") is False
+    assert named(one_route) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("login_revoked", "wordpress-login-revoked"),
+        ("permission_lost", "wordpress-permission-lost"),
+        ("no_rest_api", "wordpress-rest-off"),
+        ("redirect", "wordpress-url-redirects"),
+        ("maintenance", "wordpress-down"),
+    ],
+)
+def test_what_is_wrong_with_the_site_is_seen_though_no_job_gets_so_far(
+    scene: Scene, kind: str, cause: str
+) -> None:
+    scene.past()
+    scene.control.set_fault("openai", "quota")
+    scene.control.set_fault("wordpress", kind)
+    scene.add(4)
+    with scene.working():
+        scene.until(lambda: scene.failed_as("openai_quota_exhausted") >= 1, "an attempt failed")
+        found = look(scene)
+    assert {*named(found)} == {"openai-quota-exhausted", cause}
+
+
+def test_a_site_that_asks_for_fewer_requests_is_not_down(scene: Scene) -> None:
+    scene.past()
+    scene.control.set_fault("wordpress", "status", status=429, body="html")
+    scene.add(4)
+    with scene.working():
+        scene.until(lambda: scene.failures() >= 1, "an attempt failed")
+        found = look(scene)
+    assert (found.verdict, found.layer, named(found)) == ("unknown", "publish", [])
+
+
 def test_every_cited_figure_comes_out_of_the_kept_evidence_again(
     scene: Scene, tmp_path: Path
 ) -> None:

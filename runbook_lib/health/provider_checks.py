@@ -295,7 +295,7 @@ CHECKS: tuple[DeclaredCheck, ...] = (
         "WordPress is reached, takes the login, lets it publish and has the categories; nothing is written.",
         wordpress,
         also=("wordpress.name", "wordpress.proxy", "wordpress.connection", "wordpress.certificate",
-              "wordpress.rest_api", "wordpress.response_time", "wordpress.application_passwords", "wordpress.login",
+              "wordpress.rest_api", "wordpress.front_page", "wordpress.response_time", "wordpress.application_passwords", "wordpress.login",
               "wordpress.permission", "wordpress.categories", "wordpress.application_password",
               "wordpress.missed_categories", "wordpress.sandbox"),
         when_hung="critical",

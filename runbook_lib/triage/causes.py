@@ -294,7 +294,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "wordpress-permission-lost", "publish", "The WordPress user logs in, and may not publish: its role was lowered.",
         _look("Give the user the role Author or Editor at the site; once this says that it may publish, resume WordPress (runbook resume wordpress).", "runbook doctor", "N"),
-        one_of=(("wordpress.may_not_publish", "failing.wordpress_permission_lost"), ("wordpress.logs_in", "paused.wordpress_permission_lost")),
+        one_of=(("wordpress.may_not_publish", "failing.wordpress_permission_lost"), ("wordpress.logs_in", "paused.wordpress_permission_lost", "wordpress.rest_answers")),
         supports={"wordpress.may_not_publish": 2, "paused.wordpress_permission_lost": 1, "failing.wordpress_permission_lost": 1}, excludes=("wordpress.login_refused",),
         mistaken_for=("wordpress-login-revoked",), level=2, procedure=WORDPRESS_ERRORS,
     ),
@@ -302,8 +302,8 @@ CAUSES: tuple[Cause, ...] = (
         "wordpress-down", "publish", "The site is down or under maintenance.",
         FirstAction("Pause WordPress: writing goes on, and articles are stored.", 'runbook pause wordpress --reason "the site is down" --until 30m', "Y", "provider.pause", {"provider": "wordpress", "reason": "the site is down"}),
         one_of=(("wordpress.server_errors_now", "wordpress.refused", "wordpress.no_route"), ("failing.wordpress_unavailable", "failing.wordpress_rate_limited", "failing.wordpress_unreachable", "failing.wordpress_outcome_unknown",
-                "paused.wordpress_unavailable", "paused.wordpress_rate_limited", "paused.wordpress_unreachable", "wordpress.refused", "check.queue.last_success")),
-        supports={"wordpress.server_errors_now": 1, "paused.wordpress_unavailable": 1}, excludes=("names.server_silent",), explains=("wordpress-slow-publish",), mistaken_for=("dns-failure",), procedure=WORDPRESS_ERRORS,
+                "paused.wordpress_unavailable", "paused.wordpress_rate_limited", "paused.wordpress_unreachable", "wordpress.refused", "wordpress.front_page_down", "check.queue.last_success")),
+        supports={"wordpress.server_errors_now": 1, "wordpress.front_page_down": 1, "paused.wordpress_unavailable": 1}, excludes=("names.server_silent",), explains=("wordpress-slow-publish",), mistaken_for=("dns-failure",), procedure=WORDPRESS_ERRORS,
     ),
     Cause(
         "wordpress-url-redirects", "configuration", "The site sends requests on to another address: WORDPRESS_URL is not the right one any more.",

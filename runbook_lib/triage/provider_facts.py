@@ -287,6 +287,15 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
         symptom=True,
         severe=True,
     )
+    front = checks.get("wordpress.front_page")
+    yield _fact(
+        "wordpress.front_page_down",
+        "publish",
+        _is(front, "critical") if front else None,
+        front,
+        "The site's front page is answered with a server error, too.",
+        symptom=True,
+    )
     yield _fact(
         "wordpress.redirects_now",
         "configuration",

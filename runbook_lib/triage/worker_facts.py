@@ -17,6 +17,7 @@ REMEMBERED_SECONDS, JUST_SECONDS = 3600.0, 60.0
 REPLACED_SECONDS = 600.0
 # So long a job may be due before somebody with free hands takes it.
 CLAIM_SECONDS = 15.0
+HELD_BACK_SECONDS = 60.0
 CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
 # A worker has to come no step further for longer than that, and than three times what any job took.
 STANDING_SECONDS, STANDING_FACTOR = 180.0, 3.0
@@ -146,9 +147,22 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         if row.most is not None and row.in_flight >= row.most
     }
     limited = {row.provider for row in evidence.rows.get("limited_providers", ())}
+    yield _held_back(evidence, [row for row in due if held_back.get(row.stage) in limited - paused], limited)  # fmt: skip
     open_due = [row for row in due if held_back.get(row.stage) not in paused | full | limited]
     yield Fact("queue.not_claimed", "claim", bool(open_due) and idle if "waiting" in evidence.rows else None,
                f"Jobs are due that nothing holds back, workers have {free} hands free, and nobody takes them.", sum(row.jobs for row in open_due), 0, evidence.source("waiting"), symptom=not (_unswept(evidence) or writing_is_stopped(evidence, attempts)), severe=True)  # fmt: skip
+
+
+def _held_back(evidence: Evidence, rows: Sequence[Any], limited: set[str]) -> Fact:
+    """Jobs that wait for a rate or a budget that somebody set: on purpose, and worth knowing when posts come late."""
+    count = sum(row.jobs for row in rows)
+    longest = max((row.longest_seconds for row in rows), default=0.0)
+    names = ", ".join(sorted(limited))
+    return Fact(
+        "limits.hold_jobs_back", "configuration", longest > HELD_BACK_SECONDS if "waiting" in evidence.rows else None,
+        f"{count} jobs wait, the longest for {longest:.0f} s, for the rate or budget that is set for {names}: runbook limits show." if rows else "No job waits for a rate or a budget of ours.",
+        round(longest, 1), HELD_BACK_SECONDS, evidence.source("limited_providers"), symptom=True,
+    )  # fmt: skip
 
 
 def _longest_in_hand(evidence: Evidence, row: Any) -> float:

@@ -86,6 +86,8 @@ def _find_rest_api(client: WordPressClient, url: str, patience_seconds: float) -
         yield _from_failure(
             name, error, source, meaning=meaning, advice=advice, patience_seconds=patience_seconds
         )
+        if (failure.http_status or 0) >= 500:
+            yield from _front_page(url)
         raise _Stopped from None
     way = "under /wp-json" if site.pretty_addresses else "under /?rest_route= (plain permalinks)"
     yield Check(
@@ -100,6 +102,25 @@ def _find_rest_api(client: WordPressClient, url: str, patience_seconds: float) -
             source=source,
             next="They need https, and no plugin may disable them (wp_is_application_passwords_available).",
         )
+
+
+def _front_page(url: str) -> Probe:
+    """Whether readers see the site where its REST API answers with a server error."""
+    transport = Transport(connections=1)
+    try:
+        page = transport.exchange(
+            "GET", f"{url}/", deadline=_within(), headers={"User-Agent": "runbook-workbench"}
+        )
+    except ExchangeFailed:
+        return
+    finally:
+        transport.close()
+    down = page.status >= 500
+    yield Check(
+        "wordpress.front_page", "critical" if down else "ok",
+        f"The front page is answered {page.status}{': readers see no site either.' if down else '.'}",
+        page.status, source="GET /", details={"http_status": page.status},
+    )  # fmt: skip
 
 
 def _right_address(url: str, error_class: str) -> str | None:
