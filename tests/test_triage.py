@@ -399,8 +399,10 @@ def worker(name: str, *, began: float, silent: float, **others: object) -> Simpl
     return SimpleNamespace(**{**given, **others})
 
 
-def of_workers(*rows: SimpleNamespace, held_by: str | None = None, waiting: int = 0) -> Facts:
-    held = [SimpleNamespace(worker=held_by, lease_left_seconds=20.0, stage="write", age_seconds=30.0, lost_count=0, job_id="a")]  # fmt: skip
+def of_workers(
+    *rows: SimpleNamespace, held_by: str | None = None, waiting: int = 0, lease: float = 20.0
+) -> Facts:
+    held = [SimpleNamespace(worker=held_by, lease_left_seconds=lease, stage="write", age_seconds=30.0, lost_count=0, job_id="a")]  # fmt: skip
     waits = [SimpleNamespace(stage="write", due=True, jobs=waiting, longest_seconds=90.0, error_class=None, most_lost=0)]  # fmt: skip
     lost = SimpleNamespace(
         worker="gone", status="lost", execution_time=NOW, error=None, error_class="worker_lost", age_seconds=700.0, job_id="a",
@@ -423,6 +425,22 @@ def test_a_worker_that_was_killed_is_history_once_another_took_its_place() -> No
     assert of_workers(gone, worker("gone too", began=3000, silent=690), replaced).holds("workers.vanished")  # fmt: skip
     just, new = worker("gone", began=3000, silent=300), worker("new", began=200, silent=1)
     assert of_workers(just, other, new).holds("workers.vanished")
+
+
+def test_jobs_that_somebody_put_into_processing_by_hand_are_nobodys() -> None:
+    working = worker("it", began=3000, silent=1)
+    found = judge(of_workers(working, held_by="by hand", lease=80_000.0))
+    assert (found.verdict, found.causes, found.layer) == ("unknown", (), "workers")
+    assert judge(of_workers(working, held_by="it", lease=80_000.0)).verdict != "unknown"
+    assert judge(of_workers(working, held_by="by hand")).verdict != "unknown"
+
+
+def test_a_process_that_is_stopped_follows_from_no_service_that_is_slow() -> None:
+    stalled = ("openai.silent", "failing.openai_timeout", "workers.some_alive")
+    stopped = ("workers.process_frozen", "workers.vanished", "workers.process_there")
+    causes = {each.cause.id for each in judge(facts("failing.openai_timeout", "paused.openai_timeout", *stopped)).causes}  # fmt: skip
+    assert causes == {"openai-stalled", "worker-stuck"}
+    assert {each.cause.id for each in judge(facts(*stalled)).causes} == {"openai-stalled"}
 
 
 def test_who_ended_last_tells_whether_the_workers_were_stopped_or_killed() -> None:

@@ -435,10 +435,10 @@ CAUSES: tuple[Cause, ...] = (
     ),
 )  # fmt: skip
 BY_ID: Mapping[str, Cause] = {cause.id: cause for cause in CAUSES}
-# What a probe from here shows by itself follows from no worker.
+# What a probe from here shows by itself, or a process's state, follows from no other cause.
 SHOWN_BY_ITSELF: Mapping[str, str] = {
     "openai-key-invalid": "openai.key_refused", "openai-quota-exhausted": "openai.quota_refused_now",
-    "openai-wrong-base-url": "openai.another_program", "openai-overloaded": "openai.server_errors_now",
+    "worker-stuck": "workers.process_frozen", "openai-wrong-base-url": "openai.another_program", "openai-overloaded": "openai.server_errors_now",
     "wordpress-login-revoked": "wordpress.login_refused", "wordpress-permission-lost": "wordpress.may_not_publish",
     "wordpress-down": "wordpress.server_errors_now", "wordpress-url-redirects": "wordpress.redirects_now", "wordpress-rest-off": "wordpress.rest_absent",
 }  # fmt: skip

@@ -162,7 +162,7 @@ def _entrance(evidence: Evidence) -> Iterator[Fact]:
     yield _fact(
         "database.name_resolved",
         "resolve",
-        name is not None and not _bad(name) if name or link else None,
+        None if name is None else not _bad(name),
         name,
         "The name of the database's host is resolved.",
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from runbook_lib.health.queue_checks import in_words
 from runbook_lib.triage.attempts import Attempts, failed, most_by
 from runbook_lib.triage.evidence import SILENT_SECONDS, Evidence
 from runbook_lib.triage.facts import Fact
@@ -25,6 +26,8 @@ HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
 # A worker asks the database several times a second; one of which nothing is heard for longer does not ask.
 BUSY_SECONDS, QUIET_SECONDS = 4.0, 8.0
+# Leases are renewed all the time; longer than that is none that a worker took.
+LONG_LEASE_SECONDS = 900.0
 # Any living worker sweeps within a second or a few.
 UNSWEPT_SECONDS = 15.0
 
@@ -201,6 +204,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         for row in evidence.rows.get("in_processing", ())
         if (row.lease_left_seconds or 0) < -EXPIRED_SECONDS
     ]
+    yield _held_by_nobody(evidence)
     lost = [row for row in attempts.all if row.status == "lost" and row.worker in names]
     yield Fact("workers.vanished_with_jobs", "workers", bool(held or lost) if "in_processing" in evidence.rows else None,
                f"It had jobs in hand: {len(held)} are still in its name, {len(lost)} were taken back from it.", len(held) + len(lost), 1, evidence.source("in_processing"))  # fmt: skip
@@ -295,6 +299,21 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
         symptom=True,
         severe=True,
     )
+
+
+def _held_by_nobody(evidence: Evidence) -> Fact:
+    """Jobs in the name of no living worker, with a lease far longer than workers take: nobody will take them back."""
+    alive = {row.worker for row in alive_workers(evidence)}
+    rows = [
+        row for row in evidence.rows.get("in_processing", ())
+        if row.worker not in alive and (row.lease_left_seconds or 0) > LONG_LEASE_SECONDS
+    ]  # fmt: skip
+    left = max((row.lease_left_seconds for row in rows), default=0.0)
+    return Fact(
+        "jobs.held_by_nobody", "workers", bool(rows) if {"in_processing", "workers"} <= {*evidence.rows} else None,
+        f"{len(rows)} jobs are in processing in the name of {rows[0].worker}, which does not live, and their lease runs for another {in_words(left)}." if rows else "No job is held by a worker that does not live.",
+        len(rows), 0, evidence.source("in_processing"), symptom=True, severe=True, subject=_worker(rows),
+    )  # fmt: skip
 
 
 def _unswept(evidence: Evidence) -> list[Any]:
