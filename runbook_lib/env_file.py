@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,9 @@ from dotenv.parser import Binding, parse_stream
 
 from runbook_lib.durable_files import write_durably
 from runbook_lib.errors import CouldNotBeDone
+
+# What it cannot read is told by whoever reads settings, once and with the name.
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 _BARE = re.compile(r"[A-Za-z0-9_@%+=:,./~?&*!-]+")
 _ASSIGNMENT = re.compile(
@@ -92,6 +96,23 @@ class EnvFile:
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise CouldNotBeDone(f"{self.path} cannot be read: {reason}.") from None
+
+
+def unreadable_lines(path: Path) -> dict[int, str]:
+    """Lines of an env file that are no `NAME=value`, by their number, each with its first word.
+
+    Whoever reads such a file goes on after them as if they were not there. Raises OSError or UnicodeError for a
+    file that cannot be read; one that is not there has none.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    parts = (part for part in parse_stream(io.StringIO(text)) if part.error)
+    return {
+        part.original.line: (part.original.string.split() or [""])[0].partition("=")[0]
+        for part in parts
+    }
 
 
 def replaced(text: str, name: str, value: str) -> str:

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runbook_lib import known_secrets
+from runbook_lib.env_file import unreadable_lines
 from runbook_lib.errors import ConfigurationError
 
 PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
@@ -338,6 +339,8 @@ def read_settings(env_file: Path | None) -> Settings:
     Raises `ConfigurationError` for a value that does not fit.
     """
     try:
+        if env_file is not None:
+            _require_readable_lines(env_file)
         settings = Settings(_env_file=env_file)
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
@@ -348,6 +351,16 @@ def read_settings(env_file: Path | None) -> Settings:
     settings._source_file = env_file
     settings.make_secrets_known()
     return settings
+
+
+def _require_readable_lines(env_file: Path) -> None:
+    """A line that is passed over would leave a setting unset, and something else would be blamed for it."""
+    for number, word in unreadable_lines(env_file).items():
+        named = f", which begins with {word}," if word.lower() in Settings.model_fields else ""
+        raise ConfigurationError(
+            f"Line {number} of {env_file}{named} is not NAME=value, and cannot be read. "
+            "Write it so, with its value between single quotation marks where it holds blanks; or begin it with #."
+        )
 
 
 def environment_without_callers(home: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.env_file import EnvFile, replaced
-from runbook_lib.errors import CouldNotBeDone
+from runbook_lib.errors import ConfigurationError, CouldNotBeDone
 from runbook_lib.settings import read_settings
 
 FILE = """# our keys
@@ -84,3 +84,20 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     EnvFile(link).replace("A", "2")
     assert link.is_symlink()
     assert real.read_text() == "A=2\n"
+
+
+def test_a_line_that_is_no_assignment_is_told_by_its_number_and_shows_no_value(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# ours\nexport RUNBOOK_ACTOR=ana\nOPENAI_API_KEY sk-something-secret\n")
+    with pytest.raises(ConfigurationError) as told:
+        read_settings(file)
+    assert "Line 3" in str(told.value)
+    assert "OPENAI_API_KEY" in str(told.value)
+    assert "something" not in str(told.value)
+    file.write_text("sk-something-secret\n'open\n")
+    with pytest.raises(ConfigurationError, match="Line [12]") as told:
+        read_settings(file)
+    assert "sk-" not in str(told.value)
+    read_settings(tmp_path / "not there")
