@@ -97,7 +97,7 @@ def test_a_line_that_is_no_assignment_is_told_by_its_number_and_shows_no_value(
     assert "OPENAI_API_KEY" in str(told.value)
     assert "something" not in str(told.value)
     file.write_text("sk-something-secret\n'open\n")
-    with pytest.raises(ConfigurationError, match="Line [12]") as told:
+    with pytest.raises(ConfigurationError, match=r"Line [12]") as told:
         read_settings(file)
     assert "sk-" not in str(told.value)
     read_settings(tmp_path / "not there")
