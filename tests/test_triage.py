@@ -443,6 +443,16 @@ def test_a_process_that_is_stopped_follows_from_no_service_that_is_slow() -> Non
     assert {each.cause.id for each in judge(facts(*stalled)).causes} == {"openai-stalled"}
 
 
+@pytest.mark.parametrize(("state", "die"), [("gone", True), ("alive", False), (None, False)])
+def test_workers_of_which_the_process_is_gone_died_young_however_lately(
+    state: str | None, die: bool
+) -> None:
+    rows = [worker(f"w{pid}", began=2.0 * pid, silent=2.0 * pid - 0.1, pid=pid) for pid in (1, 2, 3)]  # fmt: skip
+    seen = [SimpleNamespace(host="elsewhere", pid=row.pid, state=state) for row in rows]
+    evidence = Evidence(rows={"workers": rows, "processes": seen})
+    assert Facts.of(worker_facts(evidence, Attempts([]))).holds("workers.die_young") is die
+
+
 def test_who_ended_last_tells_whether_the_workers_were_stopped_or_killed() -> None:
     gone = worker("gone", began=3000, silent=700)
     drained = worker("last", began=3000, silent=60, stopped=True, draining=True, drained_by="ana")

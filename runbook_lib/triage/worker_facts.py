@@ -379,8 +379,7 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         if not row.stopped
         and row.age_seconds <= CRASH_WITHIN_SECONDS
         and row.lived_seconds < CRASH_LIVED_SECONDS
-        and row.silent_seconds > SILENT_SECONDS / 2
-        and evidence.process_state(row) not in ("alive", "stopped")
+        and _has_ended(row, evidence.process_state(row))
     ]
     watched = evidence.row("watched")
     yield Fact(
@@ -484,6 +483,11 @@ def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Itera
         HIGH_CONCURRENCY // 2,
         evidence.source("in_flight_by_provider"),
     )
+
+
+def _has_ended(row: Any, state: str | None) -> bool:
+    """Whether a worker's process is gone; where it cannot be looked at, its silence tells."""
+    return state == "gone" or (state is None and bool(row.silent_seconds > SILENT_SECONDS / 2))
 
 
 def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Fact:
