@@ -41,6 +41,7 @@ from runbook_lib.triage.diagnosis import LOOK_ON, Diagnosis, assess, diagnose_co
 from runbook_lib.triage.evidence import OWN_TABLES, Evidence, ask
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 from runbook_lib.triage.failure_facts import failure_facts
+from runbook_lib.triage.fleet_facts import fleet_facts
 from runbook_lib.triage.judgement import Found, Judgement, fit, judge
 from runbook_lib.triage.kept_evidence import differences, keep, read
 from runbook_lib.triage.lock_facts import LONG_LOCK_SECONDS, TABLE_LOCK_SECONDS
@@ -450,7 +451,7 @@ def test_workers_of_which_the_process_is_gone_died_young_however_lately(
     rows = [worker(f"w{pid}", began=2.0 * pid, silent=2.0 * pid - 0.1, pid=pid) for pid in (1, 2, 3)]  # fmt: skip
     seen = [SimpleNamespace(host="elsewhere", pid=row.pid, state=state) for row in rows]
     evidence = Evidence(rows={"workers": rows, "processes": seen})
-    assert Facts.of(worker_facts(evidence, Attempts([]))).holds("workers.die_young") is die
+    assert Facts.of(fleet_facts(evidence, Attempts([]))).holds("workers.die_young") is die
 
 
 def test_who_ended_last_tells_whether_the_workers_were_stopped_or_killed() -> None:

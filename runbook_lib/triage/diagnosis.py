@@ -30,6 +30,7 @@ from runbook_lib.triage.database_facts import database_facts
 from runbook_lib.triage.evidence import DEADLINE_SECONDS, Evidence, NotChecked, collect
 from runbook_lib.triage.facts import LAYERS, Fact, Facts
 from runbook_lib.triage.failure_facts import failure_facts
+from runbook_lib.triage.fleet_facts import fleet_facts
 from runbook_lib.triage.judgement import GENERIC, Found, Judgement, judge
 from runbook_lib.triage.provider_facts import provider_facts
 from runbook_lib.triage.queue_facts import queue_facts
@@ -318,6 +319,7 @@ def assess(evidence: Evidence, policy: Policy, seconds: float = 0.0) -> Diagnosi
             *content_facts(evidence, attempts),
             *queue_facts(evidence, attempts),
             *worker_facts(evidence, attempts),
+            *fleet_facts(evidence, attempts),
             *write_facts(evidence, attempts),
             *clock_facts(evidence, attempts, policy),
             *scheduler_facts(evidence),

@@ -1,13 +1,12 @@
-"""Facts about the workers: who lives, who fell silent, who differs, and what that does to jobs."""
+"""Facts about the workers: who lives, who fell silent, and what that does to jobs."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runbook_lib.health.queue_checks import in_words
-from runbook_lib.triage.attempts import Attempts, failed, most_by
+from runbook_lib.triage.attempts import Attempts
 from runbook_lib.triage.evidence import SILENT_SECONDS, Evidence
 from runbook_lib.triage.facts import Fact
 from runbook_lib.triage.process_table import SOURCE as PROCESSES
@@ -19,10 +18,8 @@ REPLACED_SECONDS = 600.0
 # So long a job may be due before somebody with free hands takes it.
 CLAIM_SECONDS = 15.0
 HELD_BACK_SECONDS = 60.0
-CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
 # A worker has to come no step further for longer than that, and than three times what any job took.
 STANDING_SECONDS, STANDING_FACTOR = 180.0, 3.0
-HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 EXPIRED_SECONDS = 3.0
 # A worker asks the database several times a second; one of which nothing is heard for longer does not ask.
 BUSY_SECONDS, QUIET_SECONDS = 4.0, 8.0
@@ -37,7 +34,6 @@ def worker_facts(evidence: Evidence, attempts: Attempts) -> Iterator[Fact]:
     if rows is None:
         return
     yield from _life(evidence, rows, attempts)
-    yield from _kinds(evidence, rows, attempts)
 
 
 def alive_workers(evidence: Evidence) -> list[Any]:
@@ -109,7 +105,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         len(alive),
         1,
         source,
-        subject=_worker(youngest),
+        subject=about_worker(youngest),
     )
     yield Fact(
         "workers.stopped_orderly", "workers", last_stopped is not None,
@@ -132,7 +128,7 @@ def _life(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterat
         and _longest_in_hand(evidence, row) > limit
     ]  # fmt: skip
     yield Fact("workers.stand_still", "workers", bool(standing), f"{standing[0].worker} beats, has {standing[0].in_flight} jobs in hand, and comes no step further." if standing else "Workers with jobs in hand get on.",
-               round(standing[0].without_progress_seconds, 1) if standing else None, limit, source, symptom=True, severe=True, subject=_worker(standing))  # fmt: skip
+               round(standing[0].without_progress_seconds, 1) if standing else None, limit, source, symptom=True, severe=True, subject=about_worker(standing))  # fmt: skip
     free = sum(
         max(0, row.concurrency + row.prefetch - row.in_flight) for row in alive if not row.draining
     )
@@ -196,7 +192,7 @@ def _vanished(evidence: Evidence, silent: Sequence[Any], attempts: Attempts) -> 
     source = evidence.source("workers")
     first = silent[0] if silent else None
     yield Fact("workers.vanished", "workers", bool(silent), f"{first.worker} fell silent {first.silent_seconds:.0f} s ago without a word." if first else "No worker fell silent.",
-               round(first.silent_seconds, 1) if first else None, SILENT_SECONDS, source, symptom=True, subject=_worker(silent))  # fmt: skip
+               round(first.silent_seconds, 1) if first else None, SILENT_SECONDS, source, symptom=True, subject=about_worker(silent))  # fmt: skip
     names = {row.worker for row in silent}
     held = [row for row in evidence.rows.get("in_processing", ()) if row.worker in names]
     expired = [
@@ -312,7 +308,7 @@ def _held_by_nobody(evidence: Evidence) -> Fact:
     return Fact(
         "jobs.held_by_nobody", "workers", bool(rows) if {"in_processing", "workers"} <= {*evidence.rows} else None,
         f"{len(rows)} jobs are in processing in the name of {rows[0].worker}, which does not live, and their lease runs for another {in_words(left)}." if rows else "No job is held by a worker that does not live.",
-        len(rows), 0, evidence.source("in_processing"), symptom=True, severe=True, subject=_worker(rows),
+        len(rows), 0, evidence.source("in_processing"), symptom=True, severe=True, subject=about_worker(rows),
     )  # fmt: skip
 
 
@@ -371,154 +367,6 @@ def _sessions(evidence: Evidence, living: Sequence[str]) -> Iterator[Fact]:
     )  # fmt: skip
 
 
-def _kinds(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Iterator[Fact]:
-    source = evidence.source("workers")
-    crashed = [
-        row
-        for row in rows
-        if not row.stopped
-        and row.age_seconds <= CRASH_WITHIN_SECONDS
-        and row.lived_seconds < CRASH_LIVED_SECONDS
-        and _has_ended(row, evidence.process_state(row))
-    ]
-    watched = evidence.row("watched")
-    yield Fact(
-        "workers.processes_come_and_go", "workers",
-        None if watched is None else watched.began + watched.ended > 0 and watched.lasted == 0,
-        f"Within {watched.seconds:g} s {watched.began} processes of a worker began on this host, {watched.ended} ended, and none lasted." if watched and watched.seen else "No process of a worker begins or ends on this host.",
-        watched.began + watched.ended if watched else None, 0, PROCESSES, symptom=True, severe=True,
-    )  # fmt: skip
-    finished = sum(row.finished_count for row in crashed)
-    yield Fact(
-        "workers.die_young",
-        "workers",
-        len(crashed) >= FEWEST_CRASHES,
-        f"{len(crashed)} workers started lately, and ended within {CRASH_LIVED_SECONDS:g} s each.",
-        len(crashed),
-        FEWEST_CRASHES,
-        source,
-        symptom=True,
-        severe=True,
-    )
-    yield Fact(
-        "workers.young_finish_nothing",
-        "workers",
-        bool(crashed) and finished == 0,
-        "Those finished no job.",
-        finished,
-        0,
-        source,
-    )
-    frozen = [row for row in rows if not row.stopped and evidence.process_state(row) == "stopped"]
-    yield Fact(
-        "workers.process_frozen", "workers", bool(frozen), f"The process of {frozen[0].worker} is stopped: it is there, and does not run." if frozen else "No worker's process is stopped.",
-        len(frozen), 1, PROCESSES, symptom=True, severe=True, subject=_worker(frozen),
-    )  # fmt: skip
-    yield _refused_alone(evidence, rows, attempts)
-    jobs = {row.job_id for row in attempts.all if row.status == "lost"}
-    yield Fact(
-        "workers.attempts_not_of_one_job",
-        "workers",
-        len(jobs) != 1 if attempts.all else None,
-        "They did not all end on one job.",
-        len(jobs),
-        1,
-        "triage.newest_attempts",
-    )
-    alive = alive_workers(evidence)
-    kinds = Counter((row.version, row.settings_digest) for row in alive)
-    odd = (
-        [row for row in alive if kinds[row.version, row.settings_digest] == min(kinds.values())]
-        if len(kinds) > 1
-        else []
-    )
-    yield Fact(
-        "workers.differ",
-        "workers",
-        len(kinds) > 1,
-        f"Workers differ in version or settings; {odd[0].worker} from the rest."
-        if odd
-        else "All workers run the same version with the same settings.",
-        len(kinds),
-        1,
-        source,
-        subject=_worker(odd),
-    )
-    name, count = most_by([row for row in attempts.recent if failed(row)], "worker")
-    yield Fact("workers.odd_one_fails", "workers", bool(odd) and count > 0 and name in {row.worker for row in odd} if attempts.all else None,
-               "The worker that differs is the one that fails.", name, None, source, subject={"worker": name} if name else {})  # fmt: skip
-    capacity = sum(row.concurrency for row in alive)
-    most = max((row.concurrency for row in alive), default=0)
-    yield Fact(
-        "workers.concurrency_high",
-        "configuration",
-        capacity >= HIGH_CONCURRENCY and most >= HIGH_CONCURRENCY // 2,
-        f"The workers run up to {capacity} jobs at once, one of them {most}.",
-        most,
-        HIGH_CONCURRENCY // 2,
-        source,
-    )
-    before = [row.concurrency for row in rows if row.stopped or row not in alive]
-    raised = bool(before and alive) and most >= RAISED_FACTOR * max(before)
-    yield Fact(
-        "workers.concurrency_raised",
-        "configuration",
-        raised,
-        "It is several times what workers before had.",
-        most,
-        RAISED_FACTOR * max(before, default=0),
-        source,
-    )
-    limits = [
-        row
-        for row in evidence.rows.get("in_flight_by_provider", ())
-        if row.in_flight >= HIGH_CONCURRENCY // 2
-    ]
-    yield Fact(
-        "jobs.many_in_flight",
-        "configuration",
-        bool(limits) if "in_flight_by_provider" in evidence.rows else None,
-        "Very many jobs are with one provider at once.",
-        max((row.in_flight for row in limits), default=0),
-        HIGH_CONCURRENCY // 2,
-        evidence.source("in_flight_by_provider"),
-    )
-
-
-def _has_ended(row: Any, state: str | None) -> bool:
-    """Whether a worker's process is gone; where it cannot be looked at, its silence tells."""
-    return state == "gone" or (state is None and bool(row.silent_seconds > SILENT_SECONDS / 2))
-
-
-def _refused_alone(evidence: Evidence, rows: Sequence[Any], attempts: Attempts) -> Fact:
-    """A provider refuses one worker, and takes the same key or password from here: that worker's are old.
-
-    The pause that follows holds for all workers, so that the others have no attempts to compare with.
-    """
-    alone: list[str] = []
-    paused = {row.error_class for row in evidence.rows.get("pauses", ()) if row.automatic}
-    for name, probe in (
-        ("openai_key_invalid", "openai.key"),
-        ("openai_wrong_address", "openai.key"),
-        ("wordpress_login_failed", "wordpress.login"),
-    ):
-        seen, check = attempts.classes.get(name), evidence.checks.get(probe)
-        if (
-            seen
-            and (seen.going_on or name in paused)
-            and seen.workers == 1
-            and check is not None
-            and check.verdict == "ok"
-        ):
-            alone.append(str(seen.rows[0].worker))
-    several = len(alive_workers(evidence)) > 1
-    return Fact(
-        "scope.one_worker_is_refused", "workers", bool(alone) and several, f"Only {alone[0]} is refused; what this machine has is accepted." if alone else "No worker is refused alone.",
-        alone, [], "triage.newest_attempts beside GET models, GET users/me", symptom=bool(alone), severe=True,
-        subject={"worker": alone[0]} if alone else {},
-    )  # fmt: skip
-
-
-def _worker(rows: Sequence[Any]) -> dict[str, Any]:
+def about_worker(rows: Sequence[Any]) -> dict[str, Any]:
     """Whom a fact is about: the first of these."""
     return {"worker": rows[0].worker} if rows else {}
