@@ -77,7 +77,7 @@ COMPOUNDS: tuple[Fault, ...] = (
     *_pair("overloaded", "scheduler"),
     *_pair("rate-limit", "scheduler-frozen"),
     # the database, and a provider
-    *_pair("db-index", "maintenance"),
+    *_pair("maintenance", "db-index"),
     *_pair("db-index", "key"),
     # two providers
     *_pair("category", "key"),

@@ -264,7 +264,8 @@ FROM generate_series(1, %(count)s) AS number;
 DROP INDEX content_jobs_due;
 
 -- name: looks_for_jobs
--- What a claim looks for first.
+-- What a claim looks for first, and how much of the table the server reads for it.
+EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
 SELECT job_id
 FROM content_jobs
 WHERE status = 'pending' AND run_at IS NULL AND stage = 'write'
