@@ -93,7 +93,7 @@ def _half_open_to_openai(scene: Scene) -> Iterator[None]:
     with linked(scene, OPENAI) as links, scene.working():
         seen_to_work(scene)
         links[OPENAI].set_fault("half_open", after_seconds=_CONNECTION_LIVES_SECONDS)
-        scene.add(24)
+        scene.add(120)
         yield
 
 
@@ -163,6 +163,6 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault("half-open-openai", ("network-half-open",), _half_open_to_openai, failed_as("openai_timeout", 2), own_workers=True),
     Fault("flapping", ("network-flapping",), _flapping(), _both_unreachable_at_times, own_workers=True),
     Fault("flapping-third", ("network-flapping",), _flapping(0.3, jobs=400, period_seconds=3.0), _both_unreachable_at_times, own_workers=True),
-    Fault("flapping-tenth", ("network-flapping",), _flapping(0.1, jobs=800, period_seconds=1.5), _both_unreachable_at_times, own_workers=True),
+    Fault("flapping-tenth", ("network-flapping",), _flapping(0.1, jobs=2400, period_seconds=1.5), _both_unreachable_at_times, own_workers=True),
     Fault("certificate", ("wordpress-certificate-expired",), _expired_certificate, failed_as("wordpress_certificate_invalid"), own_workers=True),
 )  # fmt: skip
