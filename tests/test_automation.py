@@ -140,6 +140,8 @@ def test_the_plan_of_a_first_action_names_whom_the_evidence_is_about() -> None:
         == """runbook changes plan workers.drain -p 'worker=host-1 it'"'"'s me'"""
     )
     assert who(found) == "worker host-1 it's me, provider openai"
+    # A pause is for all: which job met the fault first does not matter.
+    assert who(Found(BY_ID["wordpress-down"], 0.9, (seen,))) == ""
     # For whom it is about is not known: there is nothing to plan.
     assert plan_command(Found(cause, 0.9, ())) is None
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from runbook_lib.console.house import TheContext, TheHouse
 from runbook_lib.procedures.first_action import who
-from runbook_lib.triage.diagnosis import VERDICTS
+from runbook_lib.triage.diagnosis import VERDICTS, in_short
 
 router = APIRouter(include_in_schema=False)
 
@@ -19,5 +19,5 @@ def show_triage(request: Request, house: TheHouse, context: TheContext) -> Respo
     found = house.diagnosis.read(context)
     return house.pages.show(
         request, "triage.html.j2", title="Triage", found=found, verdict=VERDICTS[found.verdict],
-        scope=found.scope(), who=who,
+        scope=found.scope(), who=who, in_short=in_short,
     )  # fmt: skip

@@ -42,7 +42,9 @@ def plan_command(found: Found) -> str | None:
 
 
 def who(found: Found) -> str:
-    """Whom the evidence is about, in words; nothing where that is nobody in particular."""
+    """Whom the action is about, in words; nothing where it is nobody in particular, as for a pause."""
+    if not any(str(value).startswith("{") for value in found.cause.action.parameters.values()):
+        return ""
     return ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in found.subject.items() if value
     )

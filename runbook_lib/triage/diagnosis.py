@@ -201,11 +201,11 @@ class Diagnosis:
     def why(self) -> Table:
         """The evidence of each cause; where none is named, what does not do its work."""
         rows = [
-            {"cause": each.cause.id, "evidence": fact.words, "value": _short(fact.value), "threshold": _short(fact.threshold), "from": fact.source}
+            {"cause": each.cause.id, "evidence": fact.words, "value": in_short(fact.value), "threshold": in_short(fact.threshold), "from": fact.source}
             for each in self.causes for fact in each.evidence
         ]  # fmt: skip
         rows += [
-            {"cause": "?", "evidence": fact.words, "value": _short(fact.value), "threshold": _short(fact.threshold), "from": fact.source}
+            {"cause": "?", "evidence": fact.words, "value": in_short(fact.value), "threshold": in_short(fact.threshold), "from": fact.source}
             for fact in self.judgement.unexplained
         ]  # fmt: skip
         return Table(
@@ -423,7 +423,8 @@ def _telling(facts: tuple[Fact, ...]) -> list[Fact]:
     return sorted(facts, key=lambda fact: (fact.name.startswith(GENERIC), not fact.severe))
 
 
-def _short(value: Any) -> str:
+def in_short(value: Any) -> str:
+    """A figure for one cell of a table."""
     if value is None:
         return ""
     if isinstance(value, dict):
