@@ -113,6 +113,29 @@ def test_each_right_that_a_worker_has_is_missed_when_it_is_revoked(
     assert rights.next == "`runbook db grants ROLE --as worker` prints what the owner has to run."
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}",
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC, {}",
+    ],
+)
+def test_a_role_that_lost_everything_is_told_of_its_rights_and_not_to_migrate(
+    database: Database, make_role: MakeRole, settings: Settings, lost: str
+) -> None:
+    role = granted(database, make_role, "worker")
+    change(database, lost.format(name_of(role)))
+    given = settings.model_copy(update={"database_url": SecretStr(role.url)})
+    with open_context(given, require_schema=False) as context:
+        found = diagnose_context(context)
+    assert [each.cause.id for each in found.causes] == ["database-grant-revoked"]
+    assert found.causes[0].action.command == f"runbook db grants {name_of(role)} --as worker"
+    told = " ".join(fact.words for fact in found.facts if fact.symptom and fact.holds)
+    assert "Indexes of content_jobs are missing" not in told
+    told_by_doctor = [check.message for check in doctor_checks(role) if check.verdict == "critical"]
+    assert any("schema" in each or "SELECT" in each for each in told_by_doctor)
+
+
 def doctor_checks(database: Database) -> list[Check]:
     return list(probe_database(database.url, database.schema))
 

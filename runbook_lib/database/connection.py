@@ -436,8 +436,15 @@ def _ours(error: psycopg2.Error, guard: Guard, seconds: float, schema: str | Non
             return CouldNotBeDone(
                 f"{_first_line(error)}. The pipeline's tables are not as RUNBOOK_MAPPING has them: `runbook doctor` compares them."
             )
+        # The server says the same of a table in a schema that a role may not use.
+        unseen = isinstance(error, psycopg2.errors.UndefinedTable)
+        hint = (
+            " If it is there, this role may not use the schema: `runbook doctor` tells."
+            if unseen
+            else ""
+        )
         return DatabaseNotMigrated(
-            f"{_first_line(error)} (schema {schema!r}). Run `runbook db migrate`, or set RUNBOOK_DATABASE_SCHEMA."
+            f"{_first_line(error)} (schema {schema!r}). Run `runbook db migrate`, or set RUNBOOK_DATABASE_SCHEMA.{hint}"
         )
     if error.pgcode is None and (
         isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)

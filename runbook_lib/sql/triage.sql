@@ -282,7 +282,8 @@ WHERE to_regclass(title) IS NOT NULL;
 
 -- name: rights_of_workers
 -- Rights on our tables that a worker needs and a role lacks: the roles of running workers; where none runs, the one
--- that asks, if it is one for workers. Only they add runs or articles.
+-- that asks, if it is one for workers. Only they add runs or articles; and nobody else may be without the right to
+-- read jobs, so that one without it has lost what it had.
 WITH role AS (
     SELECT DISTINCT usename AS name
     FROM pg_stat_activity
@@ -296,6 +297,13 @@ WITH role AS (
         AND (
             has_table_privilege(to_regclass('job_runs'), 'INSERT')
             OR has_table_privilege(to_regclass('articles'), 'INSERT')
+            OR NOT has_table_privilege(to_regclass('content_jobs'), 'SELECT')
+            OR EXISTS (
+                SELECT
+                FROM pg_namespace AS space
+                JOIN pg_class ON relnamespace = space.oid AND relname = 'content_jobs'
+                WHERE nspname = %(schema)s AND NOT has_schema_privilege(space.oid, 'USAGE')
+            )
         )
 )
 SELECT asked.name AS role, wanted.relation, wanted.privilege
