@@ -702,6 +702,9 @@ def test_a_pause_is_told_with_its_end_and_what_ends_it() -> None:
     assert "by ana, until 12:30 UTC." in told(until=until)
     assert "one job tries again at 12:30 UTC" in told(until=until, automatic=True, error_class="openai_key_invalid")  # fmt: skip
     assert "resume" not in told(until=until, automatic=True, error_class="daily_cap_reached")
+    by_ana = SimpleNamespace(provider="openai", reason="too dear", error_class=None, automatic=False, paused_by="ana", paused_at=NOW, until=None)  # fmt: skip
+    evidence = Evidence(rows={"pauses": [by_ana], "newest_attempts": []})
+    assert judge(Facts.of(failure_facts(evidence, Attempts([])))).verdict == "watch"
 
 
 def test_bad_articles_that_began_a_moment_ago_are_told_beside_many_that_were_good() -> None:

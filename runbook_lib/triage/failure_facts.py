@@ -393,4 +393,4 @@ def _pauses(evidence: Evidence) -> Iterator[Fact]:
         )
     by_hand = [row for row in pauses if not row.automatic]
     yield Fact("paused.by_a_person", "configuration", bool(by_hand), f"{by_hand[0].provider} is paused by {by_hand[0].paused_by}: {by_hand[0].reason}" if by_hand else "Nobody paused a provider.",
-               [row.provider for row in by_hand], [], source)  # fmt: skip
+               [row.provider for row in by_hand], [], source, symptom=True)  # fmt: skip
