@@ -210,6 +210,8 @@ UNKNOWN: Mapping[str, tuple[Fault, tuple[str, ...]]] = {
         (Fault("no-app-passwords", (), sandbox_fault("wordpress", "no_application_passwords"), failures(1)), ("log in", *_DRAFT)),
         (Fault("site-changes-posts", (), sandbox_fault("wordpress", "answer_differs", fields={"title": "another"}), failures(3)), _DRAFT),
         (Fault("site-refuses-posts", (), answers("wordpress", 400, body="json", method="POST"), failures(3)), _DRAFT),
+        (Fault("site-silent", (), sandbox_fault("wordpress", "black_hole"), failed_as("wordpress_timeout", 3)), (*_DRAFT, "connect")),
+        (Fault("site-asks-for-less", (), answers("wordpress", 429, body="html"), failures(3)), _DRAFT),
         (Fault("upload-limit", (), answers("wordpress", 413, body="html", method="POST"), failures(3)), (*_DRAFT, "data")),
         (Fault("captcha-on-posts", (), sandbox_fault("wordpress", "html", method="POST"), failures(3)), (*_DRAFT, "connect", "configuration")),
         (Fault("site-cannot-store", (), answers("wordpress", 507, body="html", method="POST"), failures(3)), _DRAFT),

@@ -335,7 +335,7 @@ CAUSES: tuple[Cause, ...] = (
         "wordpress-slow-publish", "draft", "The site takes posts and answers too late: each may exist already.",
         FirstAction("Give the site fewer posts at once (lower the limit); a job looks for its post by itself before it tries again.", "runbook limits set wordpress --concurrency 1", "Y",
                     "limits.lower", {"provider": "wordpress", "concurrency": 1}, "Do not retry by hand before the look-up: it would make a second post."),
-        one_of=(("publishing.answers_late",), ("failing.wordpress_outcome_unknown", "failing.wordpress_timeout"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
+        one_of=(("publishing.answers_late",), ("failing.wordpress_outcome_unknown", "wordpress.answers_slowly"), ("wordpress.logs_in", "wordpress.rest_answers", "wordpress.silent", "wordpress.answers_slowly")),
         supports={"publishing.slower_than_before": 1, "wordpress.logs_in": 1, "failing.wordpress_outcome_unknown": 1, "processing.long_in_publish": 1, "wordpress.answers_slowly": 1},
         excludes=("wordpress.server_errors_now", "wordpress.refused"), mistaken_for=("openai-slow", "wordpress-down"), procedure=WORDPRESS_ERRORS,
     ),
