@@ -167,6 +167,7 @@ def test_a_site_that_asks_for_fewer_requests_is_not_down(scene: Scene) -> None:
         scene.until(lambda: scene.failures() >= 1, "an attempt failed")
         found = look(scene)
     assert (found.verdict, found.layer, named(found)) == ("unknown", "publish", [])
+    assert "it asks for fewer requests" in found.in_words()
 
 
 def test_every_cited_figure_comes_out_of_the_kept_evidence_again(

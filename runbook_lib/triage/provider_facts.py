@@ -287,6 +287,14 @@ def _wordpress(checks: Mapping[str, Check]) -> Iterator[Fact]:
         symptom=True,
         severe=True,
     )
+    yield _fact(
+        "wordpress.asks_for_less",
+        "publish",
+        status == 429 if known else None,
+        rest,
+        "The site answers a cheap question with 429: it asks for fewer requests.",
+        symptom=True,
+    )
     front = checks.get("wordpress.front_page")
     yield _fact(
         "wordpress.front_page_down",
