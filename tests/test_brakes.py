@@ -90,6 +90,30 @@ def test_a_persons_pause_replaces_an_automatic_one(database: Database) -> None:
     assert allowed(database, "write") == 0
 
 
+def test_jobs_that_a_provider_had_put_off_are_due_once_somebody_resumes_it(
+    database: Database,
+) -> None:
+    def put_off(topic: str, error_class: str | None) -> None:
+        with database.transaction() as transaction:
+            transaction.run(
+                "INSERT INTO content_jobs (topic, run_at, error_class) VALUES (%(topic)s, now() + interval '10 minutes', %(error_class)s)",
+                topic=topic, error_class=error_class,
+            )  # fmt: skip
+
+    for topic, error_class in (
+        ("asked to wait", "wordpress_rate_limited"), ("was off", "wordpress_rest_off"), ("planned", None),
+        ("of another", "openai_quota_exhausted"), ("passing", "wordpress_timeout"),
+    ):  # fmt: skip
+        put_off(topic, error_class)
+    brakes.pause(database, ["wordpress"], actor="ana", reason="maintenance")
+    brakes.resume(database, ["wordpress"], actor="ana")
+    with database.transaction(read_only=True) as transaction:
+        due = transaction.rows("SELECT topic FROM content_jobs WHERE run_at IS NULL ORDER BY topic")
+        told = transaction.value("SELECT message FROM events WHERE kind = 'provider_resumed'")
+    assert [row.topic for row in due] == ["asked to wait", "was off"]
+    assert told.endswith("2 jobs that it had put off are due.")
+
+
 def test_each_brake_leaves_an_action_with_before_and_after_and_an_event(database: Database) -> None:
     brakes.pause(
         database, ["openai", "wordpress"], actor="ana", reason="key sk-proj-abcdefgh12345678"

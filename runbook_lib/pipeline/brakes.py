@@ -16,6 +16,7 @@ from runbook_lib.credentials.masking import mask
 from runbook_lib.database.connection import Database, Transaction
 from runbook_lib.database.statements import load
 from runbook_lib.errors import NotFoundError, PlanRefused, UsageError
+from runbook_lib.pipeline.failures import FAILURE_CLASSES, Fault
 from runbook_lib.pipeline.permits import Event, add_event
 from runbook_lib.pipeline.raising_limits import against_raising, raised
 from runbook_lib.settings import PROVIDERS
@@ -139,9 +140,18 @@ def put_pause(
 
 
 def end_pause(transaction: Transaction, provider: str, *, actor: str, reason: str) -> None:
-    """Ends one provider's pause and tells of it; `reason` is what it was paused for."""
+    """Ends one provider's pause and tells of it; `reason` is what it was paused for.
+
+    Jobs that the provider's own fault had put off, be it for as long as it asked, become due: somebody says
+    that it works again.
+    """
     transaction.run(_SQL["resume"], provider=provider)
-    message = f"{actor} resumed {provider}; it was paused for: {reason}"
+    classes = [
+        each.name for each in FAILURE_CLASSES.values()
+        if each.name.startswith(f"{provider}_") and each.fault in (Fault.PROVIDER, Fault.RATE)
+    ]  # fmt: skip
+    count = transaction.run(_SQL["jobs_put_off"], error_classes=classes)
+    message = f"{actor} resumed {provider}; it was paused for: {reason}. {count} jobs that it had put off are due."
     add_event(transaction, actor, Event("provider_resumed", message, "info", provider))
 
 

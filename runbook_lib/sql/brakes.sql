@@ -37,6 +37,18 @@ SET paused_at = now(),
 DELETE FROM provider_pauses
 WHERE provider = %(provider)s;
 
+-- name: jobs_put_off
+-- Jobs that a provider's own fault put off to a later time become due.
+UPDATE content_jobs
+SET run_at = NULL,
+    updated_at = now()
+WHERE job_id = ANY (ARRAY(
+    SELECT job_id
+    FROM content_jobs
+    WHERE status = 'pending' AND run_at IS NOT NULL AND error_class = ANY (%(error_classes)s)
+    FOR UPDATE SKIP LOCKED
+));
+
 -- name: provider_states
 -- Limits, jobs in flight at the provider's stage, and today's usage (UTC).
 SELECT

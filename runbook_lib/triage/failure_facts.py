@@ -106,7 +106,8 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
 
     A burst that retries took up is over: what came after it succeeded.
     """
-    newest = attempts.recent[:NEWEST]
+    recovered = seen.over and seen.within is None and seen.fault in (Fault.PROVIDER, Fault.RATE)
+    newest = [] if recovered else attempts.recent[:NEWEST]
     strikes = sum(failed(row) and class_of(row) == seen.error_class for row in newest)
     if strikes >= FEWEST_STRIKES and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest):
         return True
@@ -115,9 +116,10 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
     waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
     if waiting is None or ended is None:
         return True
-    return any(row.error_class == seen.error_class for row in waiting) or any(
-        row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
-    )
+    # What waits for its time to be tried again does not suffer where others went well since.
+    return any(
+        row.error_class == seen.error_class and (row.due or not recovered) for row in waiting
+    ) or any(row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended)
 
 
 def _is_brief(evidence: Evidence, seen: ClassSeen) -> bool:
