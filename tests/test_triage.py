@@ -707,6 +707,23 @@ def test_jobs_that_wait_for_their_time_do_not_suffer_from_a_provider_that_works_
     assert Facts.of(failure_facts(Evidence(rows=still, taken_at=NOW), Attempts(rows[4:]))).holds("failing.wordpress_rest_off")  # fmt: skip
 
 
+def test_a_provider_that_was_healed_twice_works_again_and_one_that_fails_by_turns_does_not() -> (
+    None
+):
+    def holds(pattern: str) -> bool | None:
+        rows = [
+            failure(10.0 * age, "wordpress_rest_off") if each == "x" else attempt(10.0 * age)
+            for age, each in enumerate(pattern, start=1)
+        ]
+        found = {"newest_attempts": rows, "waiting": [], "ended_in_error": [], "pauses": []}
+        facts = Facts.of(failure_facts(Evidence(rows=found, taken_at=NOW), Attempts(rows)))
+        return facts.holds("failing.wordpress_rest_off")
+
+    assert not holds("." * 10 + "xxx" + "." * 60 + "xxxxxx" + "." * 20)
+    assert holds("." * 2 + "xxx" + "." * 60 + "xxxxxx" + "." * 20)
+    assert holds("..x.x.xx.x.x.x.x.xx.x.x" + "." * 40)
+
+
 def test_a_pause_is_told_with_its_end_and_what_ends_it() -> None:
     def told(**given: object) -> str:
         row = SimpleNamespace(**{"provider": "openai", "reason": "too dear", "error_class": None, "automatic": False, "paused_by": "ana", "paused_at": NOW, "until": None, **given})  # fmt: skip

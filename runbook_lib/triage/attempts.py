@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from runbook_lib.health.rates import rate
@@ -45,6 +46,8 @@ FEWEST_IN_A_ROW = 3
 # Failures that came every few attempts are over when so long a calm would be chance in so few cases.
 CALM_BY_CHANCE, FEWEST_CALM = 0.05, 3
 WITHIN_CHANCE = 0.01
+# So many attempts apart, two failures of a kind that strikes all or none are of two episodes.
+EPISODES_APART = 10
 # So many successes in a row part what fails now from what failed before.
 CALM_ATTEMPTS = 30
 # Of a stage's durations so many are needed to compare.
@@ -60,7 +63,7 @@ class ClassSeen:
 
     `going_on`: it has not ended: of a provider's faults the newest outcome, of others a share that chance
     does not explain, or all there is since the last success. `over`: by how often it struck, it would have
-    struck again by now. `within`: the category, worker or model that all of it is of, while others succeed.
+    struck again by now; `newest_over`: so by its newest episode alone, where it had been healed before. `within`: the category, worker or model that all of it is of, while others succeed.
     """
 
     error_class: str
@@ -76,6 +79,7 @@ class ClassSeen:
     going_on: bool
     partial: bool
     over: bool
+    newest_over: bool
     within: str | None
     rows: tuple[Any, ...]
 
@@ -170,7 +174,7 @@ class Attempts:
         return ClassSeen(
             name, len(rows), len(begun), len({row.job_id for row in rows}), len({row.worker for row in rows}), low, before_percent,
             min(row.execution_time for row in rows), max(row.execution_time for row in rows),
-            len(since), in_a_row or shared, shared and not in_a_row, _is_over(places), within, tuple(rows),
+            len(since), in_a_row or shared, shared and not in_a_row, _is_over(places), _is_newest_over(places), within, tuple(rows),
         )  # fmt: skip
 
     def _is_no_chance(
@@ -244,6 +248,12 @@ def _is_over(places: Sequence[int]) -> bool:
     calm, between = places[0], places[-1] - places[0]
     usual = (len(places) - 1) / between if between else 1.0
     return (1 - usual) ** calm < CALM_BY_CHANCE
+
+
+def _is_newest_over(places: Sequence[int]) -> bool:
+    """Whether the newest episode is over, which ends where more successes in a row parted it from an earlier one."""
+    gaps = (index for index, (newer, older) in enumerate(pairwise(places), start=1) if older - newer > EPISODES_APART)  # fmt: skip
+    return places[0] >= FEWEST_CALM and _is_over(places[: next(gaps, len(places))])
 
 
 def _all_within(rows: Sequence[Any], begun: Sequence[Any]) -> str | None:

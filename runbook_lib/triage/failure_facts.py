@@ -106,12 +106,12 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
 
     A burst that retries took up is over: what came after it succeeded.
     """
-    recovered = seen.over and seen.within is None and seen.fault in (Fault.PROVIDER, Fault.RATE)
+    recovered = _works_again(seen)
     newest = [] if recovered else attempts.recent[:NEWEST]
     strikes = sum(failed(row) and class_of(row) == seen.error_class for row in newest)
     if strikes >= FEWEST_STRIKES and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest):
         return True
-    if not seen.over and seen.attempts >= FEWEST_STRIKES:
+    if not seen.over and not recovered and seen.attempts >= FEWEST_STRIKES:
         return True
     waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
     if waiting is None or ended is None:
@@ -120,6 +120,15 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
     return any(
         row.error_class == seen.error_class and (row.due or not recovered) for row in waiting
     ) or any(row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended)
+
+
+def _works_again(seen: ClassSeen) -> bool:
+    """Whether what the provider refused to all goes well since; what strikes some of them takes longer to tell."""
+    if seen.within is not None:
+        return False
+    return (seen.fault is Fault.PROVIDER and seen.newest_over) or (
+        seen.fault is Fault.RATE and seen.over
+    )
 
 
 def _is_brief(evidence: Evidence, seen: ClassSeen) -> bool:
