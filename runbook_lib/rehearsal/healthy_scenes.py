@@ -136,6 +136,39 @@ def _absorbed(provider: str, kind: str, strikes: tuple[int, int], **options: obj
     return stage
 
 
+def _healed(resumed: bool) -> Arrange:
+    """The site was out of order, once or twice, and works again; jobs that it put off wait for their time, or
+    somebody has resumed it."""
+
+    @contextmanager
+    def stage(scene: Scene, chance: random.Random) -> Iterator[None]:
+        kind = chance.choice(("maintenance", "rest_forbidden", "permission_lost"))
+        with scene.working():
+            for _ in range(chance.randint(1, 2)):
+                _out_of_order_and_healed(scene, kind, resumed)
+            yield
+
+    return stage
+
+
+def _out_of_order_and_healed(scene: Scene, kind: str, resumed: bool) -> None:
+    failed, done = scene.failures(), scene.completed()
+    number = scene.control.set_fault("wordpress", kind)
+    scene.add(6)
+    scene.until(lambda: scene.failures() > failed, "an attempt failed", 30)
+    scene.control.clear_faults(fault_id=number)
+    if resumed:
+        brakes.resume(scene.database, ["wordpress"], actor=PERSON)
+    scene.add(14)
+
+    def published() -> bool:
+        # An attempt that was under way may have paused it once more.
+        scene.execute(_SQL["pauses_ended"])
+        return scene.completed() >= done + 14
+
+    scene.until(published, "others are published", 60)
+
+
 def _one_just_now(kind: str, **options: object) -> Arrange:
     """The newest attempt failed, and will be tried again: the first of many, or the only one."""
 
@@ -399,6 +432,8 @@ HEALTHY: Mapping[str, HealthyScene] = {
         HealthyScene("rate-limited-just-now", _one_just_now("rate_limit", retry_after=8)),
         HealthyScene("overloaded-just-now", _one_just_now("overloaded")),
         HealthyScene("network-blip", _absorbed("openai", "reset", (1, 2), path="chat")),
+        HealthyScene("healed-and-resumed", _healed(resumed=True)),
+        HealthyScene("healed-by-itself", _healed(resumed=False)),
         HealthyScene("site-blip", _absorbed("wordpress", "database_error", (1, 2))),
         HealthyScene("idle-pooled-connections", _idle_pool),
         HealthyScene("scans-of-a-tiny-table", _tiny_tables_scanned),

@@ -75,6 +75,10 @@ FROM job_runs;
 -- As after a restart: no hit of the cache is counted yet.
 SELECT pg_stat_reset();
 
+-- name: pauses_ended
+-- Pauses that a trial ended, as workers do; what they had put off keeps its time.
+DELETE FROM provider_pauses;
+
 -- name: workers_alive
 -- Workers that gave a sign of life just now.
 SELECT count(*)

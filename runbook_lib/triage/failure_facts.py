@@ -36,6 +36,7 @@ _NOT_A_FAILING = (
     "provider_paused",
     "waiting_for_site",
 )
+TOO_MANY_REQUESTS = 429
 FEWEST_ALL_FAIL, FEWEST_JOBS_ALL_FAIL = 4, 3
 # Of the newest attempts so many fail: it still goes on. Fewer strikes tell nothing about how often it strikes.
 NEWEST, FEWEST_STRIKES, STILL_STRIKES_PERCENT = 12, 3, 25.0
@@ -106,29 +107,32 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
 
     A burst that retries took up is over: what came after it succeeded.
     """
-    recovered = _works_again(seen)
-    newest = [] if recovered else attempts.recent[:NEWEST]
+    if _works_again(seen):
+        return False
+    newest = attempts.recent[:NEWEST]
     strikes = sum(failed(row) and class_of(row) == seen.error_class for row in newest)
     if strikes >= FEWEST_STRIKES and strikes * 100 >= STILL_STRIKES_PERCENT * len(newest):
         return True
-    if not seen.over and not recovered and seen.attempts >= FEWEST_STRIKES:
+    if not seen.over and seen.attempts >= FEWEST_STRIKES:
         return True
     waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
     if waiting is None or ended is None:
         return True
-    # What waits for its time to be tried again does not suffer where others went well since.
-    return any(
-        row.error_class == seen.error_class and (row.due or not recovered) for row in waiting
-    ) or any(row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended)
+    return any(row.error_class == seen.error_class for row in waiting) or any(
+        row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
+    )
 
 
 def _works_again(seen: ClassSeen) -> bool:
-    """Whether what the provider refused to all goes well since; what strikes some of them takes longer to tell."""
-    if seen.within is not None:
+    """Whether what the provider refused to all goes well since; what strikes some of them takes longer to tell.
+
+    Jobs that it had put off and that wait for their time, or are due again, do not suffer any more.
+    """
+    if seen.within is not None or seen.fault not in (Fault.PROVIDER, Fault.RATE):
         return False
-    return (seen.fault is Fault.PROVIDER and seen.newest_over) or (
-        seen.fault is Fault.RATE and seen.over
-    )
+    # A site under maintenance asks to wait as well, and asks everybody.
+    of_some = seen.fault is Fault.RATE and seen.rows[0].http_status == TOO_MANY_REQUESTS
+    return seen.over if of_some else seen.newest_over
 
 
 def _is_brief(evidence: Evidence, seen: ClassSeen) -> bool:
