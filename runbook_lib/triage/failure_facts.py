@@ -128,11 +128,9 @@ def _works_again(seen: ClassSeen) -> bool:
 
     Jobs that it had put off and that wait for their time, or are due again, do not suffer any more.
     """
-    if seen.within is not None or seen.fault not in (Fault.PROVIDER, Fault.RATE):
-        return False
-    # A site under maintenance asks to wait as well, and asks everybody.
-    of_some = seen.fault is Fault.RATE and seen.rows[0].http_status == TOO_MANY_REQUESTS
-    return seen.over if of_some else seen.newest_over
+    # Rate limits strike in bursts, with calm between them. A site under maintenance asks to wait as well, and asks all.
+    asks_all = seen.fault is Fault.RATE and seen.rows[0].http_status != TOO_MANY_REQUESTS
+    return seen.within is None and seen.newest_over and (seen.fault is Fault.PROVIDER or asks_all)
 
 
 def _is_brief(evidence: Evidence, seen: ClassSeen) -> bool:
