@@ -455,6 +455,35 @@ def test_workers_of_which_the_process_is_gone_died_young_however_lately(
     assert Facts.of(fleet_facts(evidence, Attempts([]))).holds("workers.die_young") is die
 
 
+def test_a_crash_loop_is_over_once_a_worker_that_began_since_lives() -> None:
+    def die_young(*rows: SimpleNamespace) -> bool | None:
+        evidence = Evidence(rows={"workers": rows})
+        return Facts.of(fleet_facts(evidence, Attempts([]))).holds("workers.die_young")
+
+    crashed = [worker(f"w{number}", began=80.0 + number, silent=79.0 + number) for number in range(4)]  # fmt: skip
+    assert die_young(*crashed)
+    assert die_young(*crashed, worker("older", began=900, silent=1))
+    assert not die_young(*crashed, worker("since", began=70, silent=1))
+
+
+def test_a_session_that_only_listens_is_not_one_that_hears_nothing() -> None:
+    def in_vain(**given: object) -> bool | None:
+        session = SimpleNamespace(**{"pid": 1, "state": "idle", "wait_event_type": "Client", "blocked": False, "in_state_seconds": 130.0, "listens": False, **given})  # fmt: skip
+        active = SimpleNamespace(pid=7, context_switches=0, unacknowledged_bytes=0, polls=True)
+        evidence = Evidence(rows={"workers": [worker("it", began=900, silent=15)], "worker_sessions": [session], "activity": [active]})  # fmt: skip
+        return Facts.of(worker_facts(evidence, Attempts([]))).holds("workers.polls_in_vain")
+
+    assert in_vain()
+    assert not in_vain(listens=True)
+    assert not in_vain(in_state_seconds=2.0)
+
+
+def test_what_is_over_does_not_make_a_trouble_that_stands_harmless() -> None:
+    gone, now = worker("gone", began=3000, silent=400), worker("it", began=3000, silent=1)
+    found = judge(of_workers(gone, now, held_by="by hand", lease=80_000.0))
+    assert (found.verdict, found.layer) == ("unknown", "workers")
+
+
 def test_who_ended_last_tells_whether_the_workers_were_stopped_or_killed() -> None:
     gone = worker("gone", began=3000, silent=700)
     drained = worker("last", began=3000, silent=60, stopped=True, draining=True, drained_by="ana")

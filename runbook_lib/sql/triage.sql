@@ -199,10 +199,11 @@ ORDER BY activity.xact_start
 LIMIT 50;
 
 -- name: worker_sessions
--- The workers' sessions: what each does, since when, and whether it waits for somebody's lock.
+-- The workers' sessions: what each does, since when, whether it waits for somebody's lock, and whether it only listens.
 SELECT pid, state, wait_event_type, wait_event, cardinality(pg_blocking_pids(pid)) > 0 AS blocked,
     extract(epoch FROM clock_timestamp() - state_change)::double precision AS in_state_seconds,
-    extract(epoch FROM clock_timestamp() - backend_start)::double precision AS age_seconds
+    extract(epoch FROM clock_timestamp() - backend_start)::double precision AS age_seconds,
+    query ILIKE 'listen %%' AS listens
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'runbook-worker'
 ORDER BY state_change

@@ -13,6 +13,7 @@ from runbook_lib.triage.process_table import SOURCE as PROCESSES
 from runbook_lib.triage.worker_facts import about_worker, alive_workers
 
 CRASH_LIVED_SECONDS, CRASH_WITHIN_SECONDS, FEWEST_CRASHES = 15.0, 900.0, 3
+CALM_SECONDS = 45.0
 HIGH_CONCURRENCY, RAISED_FACTOR = 50, 4
 
 
@@ -38,6 +39,8 @@ def _crashes(evidence: Evidence, rows: Sequence[Any]) -> Iterator[Fact]:
         and row.lived_seconds < CRASH_LIVED_SECONDS
         and _has_ended(row, evidence.process_state(row))
     ]
+    if _lives_since(alive_workers(evidence), crashed):
+        crashed = []
     watched = evidence.row("watched")
     yield Fact(
         "workers.processes_come_and_go", "workers",
@@ -152,6 +155,12 @@ def _concurrency(evidence: Evidence, rows: Sequence[Any]) -> Iterator[Fact]:
         HIGH_CONCURRENCY // 2,
         evidence.source("in_flight_by_provider"),
     )
+
+
+def _lives_since(alive: Sequence[Any], crashed: Sequence[Any]) -> bool:
+    """Whether none ended for a minute, and one that began later than the last of them has lived longer than they did."""
+    newest = min((row.silent_seconds for row in crashed), default=0.0)
+    return newest > CALM_SECONDS and any(CRASH_LIVED_SECONDS < row.age_seconds < newest + CRASH_LIVED_SECONDS for row in alive)  # fmt: skip
 
 
 def _has_ended(row: Any, state: str | None) -> bool:

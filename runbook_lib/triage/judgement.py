@@ -69,8 +69,14 @@ def judge(facts: Facts, causes: Sequence[Cause] = CAUSES) -> Judgement:
     if any(not each.over for each in found):
         return Judgement("fault", tuple(found), found[0].cause.layer, _unexplained(symptoms, found))
     serious = [fact for fact in symptoms if fact.severe or fact.name.startswith("failing.")]
-    if serious and not found:
-        return Judgement("unknown", (), _narrowed(serious), (*symptoms, *facts.clues()))
+    cited = {fact.name for each in found for fact in each.evidence}
+    open_ones = [fact for fact in serious if fact.name not in cited]
+    # What is over explains no trouble that stands.
+    left = any(fact.severe and not fact.name.startswith(GENERIC) for fact in open_ones)
+    if serious and (left or not found):
+        return Judgement(
+            "unknown", (), _narrowed(open_ones or serious), (*symptoms, *facts.clues())
+        )
     if found:
         return Judgement("watch", tuple(found), found[0].cause.layer, _unexplained(symptoms, found))
     return Judgement("watch" if symptoms else "healthy", (), None, tuple(symptoms))

@@ -326,7 +326,7 @@ def _activity(evidence: Evidence) -> Iterator[Fact]:
     rows = evidence.rows.get("activity")
     still = [row for row in rows or () if row.context_switches == 0]
     polls = [row for row in rows or () if row.polls]
-    quiet = any(str(row.state).startswith("idle") and row.in_state_seconds > QUIET_SECONDS for row in evidence.rows.get("worker_sessions", ()))  # fmt: skip
+    quiet = any(_is_quiet(row) for row in evidence.rows.get("worker_sessions", ()))
     yield Fact(
         "workers.polls_in_vain", "connect", bool(polls) and quiet if rows is not None else None,
         "The silent worker's process runs, and its session at the database hears nothing of it: the connection in between is dead." if polls and quiet else "No silent worker runs beside a session that hears nothing.",
@@ -344,11 +344,16 @@ def _activity(evidence: Evidence) -> Iterator[Fact]:
     )  # fmt: skip
 
 
+def _is_quiet(row: Any) -> bool:
+    """Whether nothing was asked in a worker's session for long; the one that only listens asks nothing ever."""
+    return not getattr(row, "listens", False) and str(row.state).startswith("idle") and bool(row.in_state_seconds > QUIET_SECONDS)  # fmt: skip
+
+
 def _sessions(evidence: Evidence, living: Sequence[str]) -> Iterator[Fact]:
     """What the workers' sessions do tells a worker that stands still from one that the database keeps waiting."""
     rows, source = evidence.rows.get("worker_sessions"), evidence.source("worker_sessions")
     waiting = [row for row in rows or () if row.blocked or row.wait_event_type == "Lock"]
-    quiet = [row for row in rows or () if row not in waiting and str(row.state).startswith("idle") and row.in_state_seconds > QUIET_SECONDS]  # fmt: skip
+    quiet = [row for row in rows or () if row not in waiting and _is_quiet(row)]
     busy = [row for row in rows or () if row in waiting or row.state == "active" or (row.in_state_seconds or 0) < BUSY_SECONDS]  # fmt: skip
     alive = len(alive_workers(evidence))
     yield Fact(
