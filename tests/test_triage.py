@@ -167,7 +167,7 @@ def test_a_site_that_asks_for_fewer_requests_is_not_down(scene: Scene) -> None:
         scene.until(lambda: scene.failures() >= 1, "an attempt failed")
         found = look(scene)
     assert (found.verdict, found.layer, named(found)) == ("unknown", "publish", [])
-    assert "it asks for fewer requests" in found.in_words()
+    assert found.facts.holds("wordpress.asks_for_less")
 
 
 def test_every_cited_figure_comes_out_of_the_kept_evidence_again(
@@ -734,6 +734,19 @@ def test_jobs_that_wait_for_their_time_do_not_suffer_from_a_provider_that_works_
     # While the newest attempts fail, nothing works again.
     still = {**found, "newest_attempts": rows[4:]}
     assert Facts.of(failure_facts(Evidence(rows=still, taken_at=NOW), Attempts(rows[4:]))).holds("failing.wordpress_rest_off")  # fmt: skip
+
+
+def test_jobs_that_ended_before_the_site_was_healed_are_no_fault_of_now() -> None:
+    def holds(well: int) -> bool | None:
+        off = [failure(200.0 + n, "wordpress_answer_differs") for n in range(6)]
+        rows = [*(attempt(10.0 + n) for n in range(well)), *off, *(attempt(400.0 + n) for n in range(20))]  # fmt: skip
+        ended = SimpleNamespace(error_class="wordpress_answer_differs", jobs=6, category=None, newest=NOW)  # fmt: skip
+        found = {"newest_attempts": rows, "waiting": [], "ended_in_error": [ended], "pauses": []}
+        facts = Facts.of(failure_facts(Evidence(rows=found, taken_at=NOW), Attempts(rows)))
+        return facts.holds("failing.wordpress_answer_differs")
+
+    assert holds(0)
+    assert not holds(16)
 
 
 def test_a_provider_that_was_healed_twice_works_again_and_one_that_fails_by_turns_does_not() -> (

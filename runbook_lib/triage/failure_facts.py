@@ -118,8 +118,11 @@ def _suffers(evidence: Evidence, seen: ClassSeen, attempts: Attempts) -> bool:
     waiting, ended = evidence.rows.get("waiting"), evidence.rows.get("ended_in_error")
     if waiting is None or ended is None:
         return True
+    # Jobs that ended so before it was over are to be tried again by somebody; they fail no more.
+    stands = not seen.over or seen.within is not None
     return any(row.error_class == seen.error_class for row in waiting) or any(
-        row.error_class == seen.error_class and row.newest >= seen.first_at for row in ended
+        stands and row.error_class == seen.error_class and row.newest >= seen.first_at
+        for row in ended
     )
 
 

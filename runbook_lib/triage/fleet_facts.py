@@ -183,7 +183,7 @@ def _refused_alone(evidence: Evidence, attempts: Attempts) -> Fact:
         seen, check = attempts.classes.get(name), evidence.checks.get(probe)
         if (
             seen
-            and (seen.going_on or name in paused)
+            and ((seen.going_on and not seen.newest_over) or name in paused)
             and seen.workers == 1
             and check is not None
             and check.verdict == "ok"
