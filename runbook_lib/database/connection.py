@@ -202,6 +202,9 @@ class Connection:
                 with self.raw.cursor() as cursor:
                     cursor.execute(self._begin(seconds, lock_timeout_seconds, read_only))
                 yield Transaction(self.raw)
+                # A process that was stopped may go on sooner than its watchdog wakes.
+                if deadline.remaining_seconds() <= 0:
+                    raise DeadlineExceeded(f"The transaction was not done within {seconds:g} s.")
                 with self.raw.cursor() as cursor:
                     cursor.execute("COMMIT")
             except psycopg2.Error as error:
